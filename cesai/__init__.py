@@ -1,0 +1,1 @@
+"""CESAI hub: one place that coordinates national compute for sovereign AI models."""

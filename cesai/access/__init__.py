@@ -1,0 +1,1 @@
+"""Who is somebody, and what may he do?"""

@@ -1,0 +1,1 @@
+"""Who was awarded how much compute, and where did every GPU-second go?"""

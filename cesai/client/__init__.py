@@ -1,0 +1,1 @@
+"""How does a researcher speak to the hub from a shell or a program?"""

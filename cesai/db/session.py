@@ -1,0 +1,42 @@
+"""Where does a transaction begin and end? Here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
+
+from cesai.kernel.clock import Clock
+
+
+def make_engine(url: str, *, pool_size: int = 20) -> Engine:
+    """An engine for this PostgreSQL address; half as many connections as the web server has threads."""
+    return create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+
+
+@contextmanager
+def unit_of_work(engine: Engine) -> Iterator[Session]:
+    """One transaction: committed at the end, rolled back on any error."""
+    with Session(engine, expire_on_commit=False) as db, db.begin():
+        yield db
+
+
+def session(request: Request) -> Iterator[Session]:
+    """The request's transaction."""
+    with unit_of_work(request.app.state.engine) as db:
+        yield db
+
+
+def now(request: Request) -> datetime:
+    """The instant at which the request is taken to happen, UTC."""
+    return cast("Clock", request.app.state.clock).now()
+
+
+# scope="function": committed before the answer leaves, so that a failed commit is never answered with 2xx.
+Db = Annotated[Session, Depends(session, scope="function")]
+Now = Annotated[datetime, Depends(now)]

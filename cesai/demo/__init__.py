@@ -1,0 +1,1 @@
+"""How does the whole act on one machine, for real?"""

@@ -1,0 +1,1 @@
+"""How does a job become exactly one effective run at a site?"""

@@ -1,0 +1,1 @@
+"""How do the rooms become one server?"""

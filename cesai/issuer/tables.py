@@ -1,0 +1,1 @@
+"""Which rows does the room `issuer` keep?"""

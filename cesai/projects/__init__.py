@@ -1,0 +1,1 @@
+"""Which research groups and model projects are there, and where are they accepted?"""

@@ -1,0 +1,1 @@
+"""Which sites are there, what do they have, what did they pledge, when were they heard last?"""

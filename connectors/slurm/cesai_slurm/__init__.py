@@ -1,0 +1,1 @@
+"""How does a CESAI agent speak to Slurm?"""

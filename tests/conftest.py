@@ -1,0 +1,68 @@
+"""Which database do tests use, and how is it clean again after each?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.orm import Session
+
+TOP = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """A PostgreSQL server to make databases in."""
+    return os.environ["CESAI_DATABASE_URL"]
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: str) -> Iterator[str]:
+    """A migrated database of this test session's own."""
+    name = f"test_{uuid4().hex}"
+    maintenance = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with maintenance.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    address = make_url(server_url).set(database=name)
+    config = Config(TOP / "alembic.ini")
+    config.set_main_option("script_location", str(TOP / "migrations"))
+    engine = create_engine(address)
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    engine.dispose()
+    yield address.render_as_string(hide_password=False)
+    with maintenance.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    maintenance.dispose()
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine of the session's database."""
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def db(engine: Engine) -> Iterator[Session]:
+    """A session whose work is undone after the test."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        with Session(connection, expire_on_commit=False, join_transaction_mode="create_savepoint") as session:
+            yield session
+        transaction.rollback()
+
+
+@pytest.fixture
+def now() -> datetime:
+    """An instant in the middle of a quarter."""
+    return datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
