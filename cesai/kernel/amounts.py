@@ -35,7 +35,7 @@ class GpuMilliseconds:
 
     @property
     def hours(self) -> Decimal:
-        """GPU-hours, exact."""
+        """GPU-hours for people's eyes: a third of an hour has no exact decimal form, so never calculate with it."""
         return Decimal(self.value) / MS_PER_HOUR
 
     def __add__(self, other: GpuMilliseconds) -> GpuMilliseconds:
