@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, cast
@@ -40,3 +40,32 @@ def now(request: Request) -> datetime:
 # scope="function": committed before the answer leaves, so that a failed commit is never answered with 2xx.
 Db = Annotated[Session, Depends(session, scope="function")]
 Now = Annotated[datetime, Depends(now)]
+
+
+_background: dict[str, tuple[Engine, Clock]] = {}
+
+
+def bind_background(engine: Engine, clock: Clock) -> None:
+    """Name the engine and the clock of this process's background work, once, before the first task."""
+    _background["bound"] = (engine, clock)
+
+
+@contextmanager
+def background_work() -> Iterator[tuple[Session, datetime]]:
+    """One task's transaction, and the instant at which the task is taken to happen."""
+    engine, clock = _background["bound"]
+    with unit_of_work(engine) as db:
+        yield db, clock.now()
+
+
+def wake(request: Request) -> Callable[[str], None]:
+    """Says to the worker, by a task's name, that there is work; a wake-up that gets lost costs time and nothing else."""
+    return cast("Callable[[str], None]", getattr(request.app.state, "wake", _nobody_listens))
+
+
+def _nobody_listens(task: str) -> None:
+    """The sweep finds the work of this task by itself."""
+
+
+# Call it from FastAPI's BackgroundTasks: those run after the commit and after the answer.
+Wake = Annotated[Callable[[str], None], Depends(wake)]
