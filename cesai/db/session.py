@@ -59,7 +59,7 @@ def background_work() -> Iterator[tuple[Session, datetime]]:
 
 
 def wake(request: Request) -> Callable[[str], None]:
-    """Says to the worker, by a task's name, that there is work; a wake-up that gets lost costs time and nothing else."""
+    """Says to the worker, by a task's name, that there is work; a lost wake-up costs time and nothing else."""
     return cast("Callable[[str], None]", getattr(request.app.state, "wake", _nobody_listens))
 
 
