@@ -11,8 +11,13 @@ from uuid import uuid4
 import pytest
 from alembic import command
 from alembic.config import Config
+from fastapi.testclient import TestClient
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session
+
+from cesai.hub.app import create_app
+from cesai.hub.settings import Settings
+from tests.acting import ISSUER, Api, HandClock, issuer_keys
 
 TOP = Path(__file__).parent.parent
 
@@ -66,3 +71,17 @@ def db(engine: Engine) -> Iterator[Session]:
 def now() -> datetime:
     """An instant in the middle of a quarter."""
     return datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock(now: datetime) -> HandClock:
+    """The hub's clock; it stands still until the test moves it."""
+    return HandClock(now)
+
+
+@pytest.fixture
+def api(db: Session, clock: HandClock) -> Api:
+    """The hub over the test's own session: api.as_("operator").post("/api/v1/sites", json={...})."""
+    settings = Settings(issuer_url=ISSUER, _env_file=None)
+    app = create_app(settings, engine=db.connection(), clock=clock, fetch_keys=issuer_keys)
+    return Api(app, TestClient(app), db)

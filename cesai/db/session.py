@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 
 from cesai.kernel.clock import Clock
+from cesai.kernel.errors import OnRecord
 
 
 def make_engine(url: str, *, pool_size: int = 20) -> Engine:
@@ -21,9 +22,15 @@ def make_engine(url: str, *, pool_size: int = 20) -> Engine:
 
 @contextmanager
 def unit_of_work(engine: Engine) -> Iterator[Session]:
-    """One transaction: committed at the end, rolled back on any error."""
+    """One transaction: committed at the end, rolled back on any error but one that is on record."""
+    refusal: OnRecord | None = None
     with Session(engine, expire_on_commit=False) as db, db.begin():
-        yield db
+        try:
+            yield db
+        except OnRecord as error:
+            refusal = error
+    if refusal is not None:
+        raise refusal
 
 
 def session(request: Request) -> Iterator[Session]:

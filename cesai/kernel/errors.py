@@ -24,3 +24,7 @@ class Refused(CesaiError):
 
 class Stale(CesaiError):
     """The world moved on since the caller looked; look again."""
+
+
+class OnRecord(Refused):
+    """A rule says no, and what was written down about that stays."""
