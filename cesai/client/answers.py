@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 class Answer(BaseModel):
     """Frozen once read."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Built when first used: forty models at every start of the command line would be felt.
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 class MembershipShort(Answer):

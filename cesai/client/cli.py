@@ -51,7 +51,9 @@ class Commands(TyperGroup):
     def _load_parts(self) -> None:
         if not self._are_parts_loaded:
             self._are_parts_loaded = True
-            for name, command in parts(entry_points(group=GROUP), taken=self.commands, say=tell):
+            # While the shell completes a word, nothing may be said between its lines.
+            say = _silently if "_CESAI_COMPLETE" in os.environ else tell
+            for name, command in parts(entry_points(group=GROUP), taken=self.commands, say=say):
                 self.add_command(command, name)
 
 
@@ -75,6 +77,10 @@ def parts(
                 names.add(name)
                 found[name] = command  # type: ignore[assignment]  # Typer makes only these two kinds
     return list(found.items())
+
+
+def _silently(_sentence: str) -> None:
+    """Say nothing."""
 
 
 app = typer.Typer(
