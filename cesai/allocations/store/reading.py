@@ -1,0 +1,224 @@
+"""How are accounts and entries of the ledger read?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, Text, column, func, or_, select, table
+from sqlalchemy.orm import Session, aliased
+
+from cesai.allocations import rules
+from cesai.allocations.tables import Account, Award, ClosedPeriod, Transfer
+from cesai.db.paging import PageRequest, Slice, page_of
+from cesai.kernel.amounts import GpuMilliseconds
+from cesai.kernel.periods import Period
+
+INVARIANTS = table("ledger_invariant", column("name", Text), column("holds"), column("detail", Text))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry as people read it."""
+
+    id: UUID
+    number: int
+    kind: str
+    phase: str
+    debit: str
+    credit: str
+    amount: GpuMilliseconds
+    period: str
+    corrects_period: str | None
+    attempt_id: UUID | None
+    source_key: str | None
+    source_revision: int | None
+    pending_id: UUID | None
+    reverses_id: UUID | None
+    award_id: UUID | None
+    at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What is on an account."""
+
+    account: str
+    kind: rules.AccountKind
+    debits_pending: int
+    debits_posted: int
+    credits_pending: int
+    credits_posted: int
+
+    @property
+    def balance(self) -> GpuMilliseconds:
+        """What it has, or, for an account that others draw from without a bound, what it has given."""
+        net = self.credits_posted - self.debits_posted
+        return GpuMilliseconds(net if self.kind in rules.HOLDERS else -net)
+
+    @property
+    def pending(self) -> GpuMilliseconds:
+        """What is set aside from it, or for it."""
+        return GpuMilliseconds(self.debits_pending + self.credits_pending)
+
+
+def left(db: Session, key: rules.AccountKey) -> GpuMilliseconds:
+    """What an account that has a bound can still give."""
+    balance = Account.credits_posted - Account.debits_pending - Account.debits_posted
+    return GpuMilliseconds(db.scalar(select(balance).where(Account.id == key.id)) or 0)
+
+
+def account_key(row: Account) -> rules.AccountKey:
+    """The key of a row."""
+    return rules.AccountKey(
+        kind=rules.AccountKind(row.kind),
+        site_id=row.site_id,
+        gpu_class=row.gpu_class,
+        period=Period.parse(row.period) if row.period else None,
+        project_id=row.project_id,
+        stream=row.stream,
+        grant=row.grant_id,
+    )
+
+
+def lines(
+    db: Session, project_id: str, *, site_id: str | None = None, gpu_class: str | None = None
+) -> tuple[rules.Line, ...]:
+    """A project's award lines, the earliest period first, in the order in which they were opened."""
+    awarded = (
+        select(func.coalesce(func.sum(Transfer.amount_gpu_ms), 0))
+        .where(Transfer.credit_account_id == Account.id, Transfer.kind == rules.EntryKind.AWARD)
+        .scalar_subquery()
+    )
+    query = select(Account.__table__, awarded.label("awarded")).where(
+        Account.project_id == project_id, Account.kind == rules.AccountKind.LINE
+    )
+    if site_id is not None:
+        query = query.where(Account.site_id == site_id)
+    if gpu_class is not None:
+        query = query.where(Account.gpu_class == gpu_class)
+    return tuple(_line(row) for row in db.execute(query.order_by(Account.period, Account.number)))
+
+
+def _line(row: Row[Any]) -> rules.Line:
+    awarded = int(row.awarded)
+    return rules.Line(
+        id=row.id,
+        project_id=row.project_id,
+        site_id=row.site_id,
+        gpu_class=row.gpu_class,
+        period=Period.parse(row.period),
+        stream=row.stream,
+        grant=row.grant_id,
+        position=row.number,
+        awarded=GpuMilliseconds(awarded),
+        pending=GpuMilliseconds(row.debits_pending),
+        # Reversals give back to the line what it was charged: they are no award.
+        posted=GpuMilliseconds(row.debits_posted - (row.credits_posted - awarded)),
+    )
+
+
+def balances(db: Session, *, account: str | None) -> tuple[Balance, ...]:
+    """All accounts, or the one of that name, or those whose names begin with it and a colon."""
+    query = select(Account.__table__).order_by(Account.name)
+    if account is not None:
+        query = query.where(_is_called(Account, account))
+    return tuple(
+        Balance(
+            account=row.name,
+            kind=rules.AccountKind(row.kind),
+            debits_pending=row.debits_pending,
+            debits_posted=row.debits_posted,
+            credits_pending=row.credits_pending,
+            credits_posted=row.credits_posted,
+        )
+        for row in db.execute(query)
+    )
+
+
+def entries(
+    db: Session, page: PageRequest, *, account: str | None = None, attempt_id: UUID | None = None
+) -> Slice[Listed]:
+    """The journal, the newest entry first."""
+    query, debit, credit = _journal()
+    if account is not None:
+        query = query.where(or_(_is_called(debit, account), _is_called(credit, account)))
+    if attempt_id is not None:
+        query = query.where(Transfer.attempt_id == attempt_id)
+    found = page_of(db, query, key=Transfer.number, page=page, is_newest_first=True)
+    return Slice(items=tuple(_listed(*row) for row in found.items), next_cursor=found.next_cursor)
+
+
+def awards(db: Session, project_id: str, page: PageRequest) -> Slice[Award]:
+    """What a project was awarded, the newest first."""
+    return page_of(
+        db, select(Award).where(Award.project_id == project_id), key=Award.id, page=page, is_newest_first=True
+    )
+
+
+def award_lines(db: Session, award_ids: Sequence[UUID]) -> list[tuple[UUID, rules.AccountKey, GpuMilliseconds]]:
+    """The lines of awards, in the order in which they were given."""
+    query = (
+        select(Transfer.award_id, Transfer.amount_gpu_ms, Account)
+        .join(Account, Account.id == Transfer.credit_account_id)
+        .where(Transfer.award_id.in_(award_ids))
+        .order_by(Transfer.number)
+    )
+    rows = db.execute(query)
+    return [(award_id, account_key(line), GpuMilliseconds(amount)) for award_id, amount, line in rows if award_id]
+
+
+def _journal() -> tuple[Select[Transfer, str, str], type[Account], type[Account]]:
+    debit, credit = aliased(Account), aliased(Account)
+    query = (
+        select(Transfer, debit.name, credit.name)
+        .join(debit, debit.id == Transfer.debit_account_id)
+        .join(credit, credit.id == Transfer.credit_account_id)
+    )
+    return query, debit, credit
+
+
+def _is_called(account: type[Account], name: str) -> Any:  # noqa: ANN401  a condition
+    return or_(account.name == name, account.name.startswith(f"{name}:", autoescape=True))
+
+
+def _listed(row: Transfer, debit: str, credit: str) -> Listed:
+    return Listed(
+        id=row.id,
+        number=row.number,
+        kind=row.kind,
+        phase=row.phase,
+        debit=debit,
+        credit=credit,
+        amount=GpuMilliseconds(row.amount_gpu_ms),
+        period=row.period,
+        corrects_period=row.corrects_period,
+        attempt_id=row.attempt_id,
+        source_key=row.source_key,
+        source_revision=row.source_revision,
+        pending_id=row.pending_id,
+        reverses_id=row.reverses_id,
+        award_id=row.award_id,
+        at=row.at,
+        actor=row.actor,
+    )
+
+
+def closed_periods(db: Session) -> frozenset[Period]:
+    """Where nothing is booked any more."""
+    return frozenset(Period.parse(name) for name in db.scalars(select(ClosedPeriod.period)))
+
+
+def last_number(db: Session) -> int:
+    """The number of the newest entry."""
+    return db.scalar(select(func.coalesce(func.max(Transfer.number), 0))) or 0
+
+
+def invariants(db: Session) -> tuple[rules.Check, ...]:
+    """What the database says of its own ledger."""
+    rows = db.execute(select(INVARIANTS).order_by(INVARIANTS.c.name))
+    return tuple(rules.Check(row.name, row.holds, row.detail) for row in rows)
