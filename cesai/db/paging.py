@@ -1,7 +1,7 @@
 """How is a long list read, page by page, without missing or doubling what comes in meanwhile?
 
-A cursor names the last row that was seen, never a number of rows: keys are unique and sort (UUIDs by the time they were
-made, names by letter).
+A cursor names the last row that was seen, never a number of rows: keys are unique and sort (UUIDs and numbers by the
+time they were made, names by letter).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def page_of(
     db: Session,
     statement: Select[*tuple[Any, ...]],
     *,
-    key: InstrumentedAttribute[UUID] | InstrumentedAttribute[str],
+    key: InstrumentedAttribute[UUID] | InstrumentedAttribute[str] | InstrumentedAttribute[int],
     page: PageRequest,
     is_newest_first: bool = False,
 ) -> Slice[Any]:
@@ -98,7 +98,7 @@ def page_of(
     )
 
 
-def write_cursor(value: UUID | str) -> str:
+def write_cursor(value: UUID | str | int) -> str:
     """A cursor after the row with this key."""
     return base64.urlsafe_b64encode(str(value).encode()).decode().rstrip("=")
 
