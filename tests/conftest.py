@@ -15,17 +15,30 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session
 
+from cesai.demo import postgres
+from cesai.demo.processes import Keeper
+from cesai.demo.runtime import Runtime
 from cesai.hub.app import create_app
 from cesai.hub.settings import Settings
 from tests.acting import ISSUER, Api, HandClock, issuer_keys
 
 TOP = Path(__file__).parent.parent
+pytest_plugins = ["tests.slurm_sites"]
 
 
 @pytest.fixture(scope="session")
-def server_url() -> str:
-    """A PostgreSQL server to make databases in."""
-    return os.environ["CESAI_DATABASE_URL"]
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A PostgreSQL server to make databases in: the one that is named, else an embedded one for this session."""
+    if named := os.environ.get("CESAI_DATABASE_URL"):
+        yield named
+        return
+    runtime: Runtime = request.getfixturevalue("demo_runtime")
+    folder: Path = request.getfixturevalue("open_folder")
+    keeper = Keeper(folder / "logs")
+    try:
+        yield postgres.start(keeper, runtime, folder / "postgresql")
+    finally:
+        keeper.stop_all()
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,12 @@ def prepare(folder: Path) -> None:
     )
     with (folder / "postgresql.conf").open("a") as conf:
         conf.write("listen_addresses = ''\nmax_connections = 200\nshared_buffers = '64MB'\n")
+    subprocess.run(  # noqa: S603  our own arguments
+        [binaries() / "postgres", "--single", "-D", folder, "postgres"],
+        input=f"CREATE DATABASE {USER};\n".encode(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def command(folder: Path) -> list[str]:
@@ -81,7 +87,12 @@ def main() -> None:
     """Run the server of one folder until it is told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder.resolve()
+    parser.add_argument("--url", action="store_true", help="print the server's address instead of running it")
+    wish = parser.parse_args()
+    folder = wish.folder.resolve()
+    if wish.url:
+        sys.stdout.write(f"{url(folder)}\n")
+        return
     if os.getuid() == 0:
         sys.exit("PostgreSQL does not run as root: run this as another user, or name a server in CESAI_DATABASE_URL.")
     try:

@@ -92,6 +92,11 @@ def exists(name: str) -> bool:
     return any(entry.pw_name == name for entry in pwd.getpwall())
 
 
+def names_like(start: str) -> tuple[str, ...]:
+    """Names of accounts that begin so."""
+    return tuple(entry.pw_name for entry in pwd.getpwall() if entry.pw_name.startswith(start))
+
+
 def make(name: str, home: Path, *, groups: tuple[str, ...] = ()) -> Account:
     """Make a system account without a shell and with a group of its own, unless it is there; its home is not made."""
     line = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(home)]

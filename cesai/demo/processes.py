@@ -28,7 +28,7 @@ class NotReady(Exception):
 class Command:
     """What to start, as whom, and how to know that it is up."""
 
-    line: Sequence[str | Path]
+    line: Sequence[object]
     env: Mapping[str, str]
     account: Account
     folder: Path
@@ -143,7 +143,7 @@ class Keeper:
         note.unlink(missing_ok=True)
 
     def _note(self, name: str) -> Path:
-        return self.logs / f"{name}.pid"
+        return self.logs / f"{name}.run"
 
     def _await(self, name: str, process: subprocess.Popen[bytes], command: Command) -> None:
         deadline = time.monotonic() + command.patience
@@ -225,6 +225,18 @@ def descendants(pid: int) -> list[int]:
         fresh = children.get(todo.pop(), [])
         found += fresh
         todo += fresh
+    return found
+
+
+def of_user(uid: int) -> list[int]:
+    """Every process of an account."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and entry.stat().st_uid == uid and is_alive(int(entry.name)):
+                found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
     return found
 
 

@@ -8,16 +8,29 @@ wheels) and its state lie below /var/lib, and `.cesai` is a link to there.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cesai.demo import accounts
+from cesai.demo import accounts, local_users, processes, programs
 from cesai.demo.accounts import Account
+from cesai.demo.processes import Keeper
+from cesai.demo.slurm import steps
+from cesai.demo.slurm.config import socket_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LIBRARY = Path("/var/lib/cesai-demo")
+
+
+class RuntimeTrouble(Exception):
+    """The demonstration cannot run here; the sentence says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +77,99 @@ def account(checkout: Path = CHECKOUT) -> Account:
     if os.geteuid() != 0:
         return accounts.current()
     return accounts.make(account_name(checkout), LIBRARY / digest(checkout))
+
+
+def prepare(checkout: Path = CHECKOUT) -> Runtime:
+    """Make account, folders and programs, as far as they are not there or the sources have changed since.
+
+    Raises:
+        RuntimeTrouble: `.cesai` is somebody else's, or the programs cannot be installed.
+    """
+    checkout = checkout.resolve()
+    who = account(checkout)
+    if who.is_me:
+        runtime = Runtime(checkout, who, checkout / ".cesai", checkout / ".venv")
+        runtime.state.mkdir(exist_ok=True)
+        return runtime
+    home = LIBRARY / digest(checkout)
+    runtime = Runtime(checkout, who, home, home / "venv")
+    root = accounts.named("root")
+    for folder in (LIBRARY, home):
+        root.folder(folder)
+    who.folder(runtime.state)
+    _link(checkout / ".cesai", runtime.state)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        programs.install(checkout, runtime.venv)
+    return runtime
+
+
+def clean(checkout: Path = CHECKOUT) -> None:
+    """Remove everything that was made here: processes that a killed demonstration left, state, programs, accounts.
+
+    Raises:
+        RuntimeTrouble: the demonstration is running.
+    """
+    checkout = checkout.resolve()
+    state = checkout / ".cesai"
+    if state.exists():
+        with alone(state):
+            _end_leftovers(state)
+    if os.geteuid() == 0:
+        _remove_account(checkout)
+        shutil.rmtree(LIBRARY / digest(checkout), ignore_errors=True)
+        local_users.remove(digest(checkout))
+        if LIBRARY.exists() and not any(entry.is_dir() for entry in LIBRARY.iterdir()):
+            shutil.rmtree(LIBRARY)
+    if state.is_symlink():
+        state.unlink()
+    elif state.exists():
+        shutil.rmtree(state)
+
+
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """Hold the state folder for one demonstration.
+
+    Raises:
+        RuntimeTrouble: another one has it.
+    """
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"the demonstration is running in {state}; end it with Ctrl-C first"
+            raise RuntimeTrouble(msg) from None
+        yield
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.resolve() == target:
+        return
+    if link.is_symlink():
+        link.unlink()
+    elif link.exists():
+        msg = f"{link} is the state of a demonstration that ran as {link.owner()}; `make demo-clean` removes it"
+        raise RuntimeTrouble(msg)
+    link.symlink_to(target)
+
+
+def _end_leftovers(state: Path) -> None:
+    for note in state.resolve().rglob("*.run"):
+        Keeper(note.parent).end_leftover(note.stem)
+    for conf in state.resolve().rglob("slurm.conf"):
+        for pid in steps.of(conf):
+            processes.signal_quietly(pid, signal.SIGKILL)
+        shutil.rmtree(socket_folder(conf.parent.parent), ignore_errors=True)
+
+
+def _remove_account(checkout: Path) -> None:
+    name = account_name(checkout)
+    if not accounts.exists(name):
+        return
+    for pid in processes.of_user(accounts.named(name).uid):
+        processes.end_stranger(pid, 0)
+    for folder in Path(tempfile.gettempdir()).glob("cesai-*"):
+        if folder.lstat().st_uid == accounts.named(name).uid:
+            shutil.rmtree(folder, ignore_errors=True)
+    accounts.remove(name)

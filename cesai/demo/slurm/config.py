@@ -6,8 +6,10 @@ the version that the daemon itself tells.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,12 @@ class Layout:
     def database(self) -> Path:
         """MariaDB's folder."""
         return self.folder / "mariadb"
+
+
+def socket_folder(folder: Path) -> Path:
+    """Where the Unix sockets of the site in this folder lie: always the same, and short."""
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"cesai-site-{digest}"
 
 
 def read_version(said: str) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ the foreground.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import os
@@ -16,7 +15,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +22,10 @@ from pathlib import Path
 
 from cesai.demo import accounts, processes
 from cesai.demo.accounts import Account
+from cesai.demo.local_users import LocalUsers
 from cesai.demo.ports import Ports, is_listening
 from cesai.demo.processes import Command, Keeper
-from cesai.demo.slurm import config
+from cesai.demo.slurm import config, steps
 from cesai.demo.slurm.config import Layout, SiteSpec
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -37,15 +36,6 @@ END_SECONDS = 8.0
 
 class SiteTrouble(Exception):
     """The site cannot be used; the sentence says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalUsers:
-    """The Unix accounts of a site whose slurmd runs as root."""
-
-    agent: Account
-    rest: Account
-    projects: Mapping[str, Account]  # by the name of the Slurm account, which is also theirs
 
 
 def missing(*, with_rest: bool = True) -> tuple[str, ...]:
@@ -93,10 +83,9 @@ class SlurmSite:
     @property
     def layout(self) -> Layout:
         """Where everything lies."""
-        digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
         return Layout(
             folder=self.folder,
-            sockets=Path(tempfile.gettempdir()) / f"cesai-site-{digest}",
+            sockets=config.socket_folder(self.folder),
             port=lambda part: self.ports.of(f"{self.spec.name}.{part}"),
             slurm_user=self.account.name,
             slurmd_user="root" if self.users else self.account.name,
@@ -146,7 +135,7 @@ class SlurmSite:
         if self.keeper.is_running("slurmctld"):
             self._cancel_everything()
         self.keeper.stop_all()
-        for pid in self._steps():
+        for pid in steps.of(self.layout.slurm_conf):
             processes.signal_quietly(pid, signal.SIGKILL)
         shutil.rmtree(self.layout.sockets, ignore_errors=True)
 
@@ -211,6 +200,10 @@ class SlurmSite:
         signature = hmac.digest(self.layout.jwt_key.read_bytes(), signed.encode(), "sha256")
         return f"{signed}.{_base64(signature)}"
 
+    def add_project(self, project: str) -> None:
+        """Give a project a Slurm account that the site's own account may charge. Repeat-safe."""
+        self._add_member(project, self.account.name)
+
     # -- break
 
     def pid(self, name: str) -> int:
@@ -250,6 +243,8 @@ class SlurmSite:
         account.folder(folder / "secrets", mode=0o700)
         if not self.work.exists():
             account.folder(self.work)
+        if self.users:
+            self.users.base_folders(self.work)
         account.folder(layout.sockets)
         for number in range(self.spec.gpus_per_node):
             account.file(folder / "gpus" / f"gpu{number}", "")
@@ -327,21 +322,18 @@ class SlurmSite:
 
     def _register(self) -> None:
         """Make cluster and accounts before slurmctld starts, so that it finds them at once."""
+        self._sacctmgr("add", "cluster", self.spec.name)
+        if self.users is None and self.spec.projects:
+            self._add_member(",".join(self.spec.projects), self.account.name)
+        if self.users is not None:
+            for project in self.users.projects:
+                self._add_member(project.name, project.name)
+            self._add_member(self.users.agent.name, self.users.agent.name, "adminlevel=operator")
+
+    def _add_member(self, projects: str, user: str, *words: str) -> None:
         name = self.spec.name
-        self._sacctmgr("add", "cluster", name)
-        if not self.spec.projects:
-            return
-        projects = ",".join(self.spec.projects)
         self._sacctmgr("add", "account", projects, f"cluster={name}")
-        if self.users is None:
-            self._sacctmgr("add", "user", self.account.name, f"account={projects}", f"cluster={name}")
-            return
-        for project in self.spec.projects:
-            user = self.users.projects[project].name
-            self._sacctmgr("add", "user", user, f"account={project}", f"cluster={name}")
-        agent = self.users.agent.name
-        self._sacctmgr("add", "account", agent, f"cluster={name}")
-        self._sacctmgr("add", "user", agent, f"account={agent}", f"cluster={name}", "adminlevel=operator")
+        self._sacctmgr("add", "user", user, f"account={projects}", f"cluster={name}", *words)
 
     def _sacctmgr(self, *words: str) -> None:
         done = self.run(["sacctmgr", "-i", *words], check=False)
@@ -355,28 +347,10 @@ class SlurmSite:
         try:
             self.run(["scancel", "--partition=gpu", "--state=RUNNING"], check=False, seconds=5)
             deadline = time.monotonic() + END_SECONDS
-            while self._steps() and time.monotonic() < deadline:
+            while steps.of(self.layout.slurm_conf) and time.monotonic() < deadline:
                 time.sleep(0.05)
         except subprocess.TimeoutExpired:
             return
-
-    def _steps(self) -> list[int]:
-        """Every slurmstepd of this site and what it started."""
-        wanted = f"SLURM_CONF={self.layout.slurm_conf}".encode()
-        found_pids: list[int] = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and _is_step(entry, wanted):
-                found_pids += [int(entry.name), *processes.descendants(int(entry.name))]
-        return found_pids
-
-
-def _is_step(entry: Path, wanted: bytes) -> bool:
-    try:
-        if not (entry / "comm").read_text().startswith("slurmstepd"):
-            return False
-        return wanted in (entry / "environ").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False
 
 
 def _base64(data: bytes) -> str:
