@@ -126,12 +126,15 @@ def main() -> None:
     """Add what is missing: `venv` for Python's environments, `slurm` for real sites."""
     parser = argparse.ArgumentParser(prog="python3 -m cesai.demo.machine", description=main.__doc__)
     parser.add_argument("wanted", nargs="+", choices=["venv", "slurm"])
-    wanted = parser.parse_args().wanted
+    parser.add_argument("--go-on", action="store_true", help="what cannot be added is said, and no error")
+    wish = parser.parse_args()
+    wanted = wish.wanted
     packages = (VENV if "venv" in wanted and lacks_venv() else ()) + (lacks_slurm() if "slurm" in wanted else ())
     try:
         added = install(packages)
     except CannotInstall as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(0 if wish.go_on else 1)
     if added:
         sys.stdout.write(f"added by apt (no service was started): {' '.join(added)}\n")
 
