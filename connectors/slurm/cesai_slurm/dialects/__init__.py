@@ -1,0 +1,1 @@
+"""Which versions of slurmrestd's protocol are spoken here?"""
