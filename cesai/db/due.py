@@ -26,6 +26,8 @@ class Lock(IntEnum):
 
     BEAT = 7_364_201
     MIGRATION = 7_364_202
+    SERVER = 7_364_203
+    ROUND = 7_364_203
 
 
 class HeartbeatRow(Table):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, cast
 from uuid import UUID
 
 from fastapi import Depends, Header, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from cesai.db.base import Table
@@ -24,6 +24,7 @@ from cesai.db.session import Db, Now
 from cesai.kernel.errors import CesaiError, Refused, Stale
 
 KEY_LIMIT = 200
+ANSWERS_LAST = timedelta(days=30)
 Problem = Callable[[CesaiError], JSONResponse]
 
 
@@ -137,3 +138,8 @@ def once(
 
 
 Once = Annotated[OnceRunner, Depends(once)]
+
+
+def forget(db: Session, *, now: datetime) -> None:
+    """Forget answers that are older than any client retries."""
+    db.execute(delete(StoredAnswer).where(StoredAnswer.answered_at < now - ANSWERS_LAST))

@@ -5,21 +5,48 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
 
 from cesai.access import routes as access
-from cesai.access.tokens import Fetch, IssuerKeys, Verifier
-from cesai.db.session import make_engine
-from cesai.hub import errors
+from cesai.access.tokens import Fetch, IssuerKeys, KeysUnavailable, Verifier
+from cesai.db.session import bind_background, make_engine, unit_of_work
+from cesai.hub import errors, routes
+from cesai.hub import settings as rules
 from cesai.hub.settings import Settings
+from cesai.hub.worker import Embedded, Waker, make_celery
+from cesai.issuer import pages as issuer_pages
+from cesai.issuer import routes as issuer
+from cesai.issuer.rules import Config, Denied
+from cesai.issuer.schemas import SeedFile, default_clients
+from cesai.issuer.service import keys, users
 from cesai.kernel.clock import Clock, SystemClock
 
+API = "/api/v1"
 KEYS_TIMEOUT_S = 5.0
+STOP_PATIENCE_S = 2.0
+DESCRIPTION = """One place that coordinates national compute for sovereign AI models.
+
+Errors are `application/problem+json`; their `detail` says what to do. Every POST of people and programs takes an
+`Idempotency-Key`: the same key and body get the same answer, and the work is done once. Lists are read page by page:
+send `next_cursor` as `cursor` until it is null."""
+TAGS = [
+    {"name": "sites", "description": "Sites, their agents, what they have and what they promise"},
+    {"name": "projects", "description": "Projects and their members"},
+    {"name": "allocations", "description": "Pledges, awards and the ledger of GPU time"},
+    {"name": "federation", "description": "Jobs and where they run"},
+    {"name": "access", "description": "Who somebody is and what he may do"},
+    {"name": "hub", "description": "How the hub is"},
+]
 ROOMS = ("sites", "projects", "allocations", "federation")
 
 
@@ -30,33 +57,122 @@ def create_app(
     clock: Clock | None = None,
     fetch_keys: Fetch | None = None,
 ) -> FastAPI:
-    """The hub as one ASGI application."""
-    app = FastAPI(title="CESAI hub", version="0.1.0")
-    app.state.engine = engine or make_engine(settings.database_url)
+    """The hub as one ASGI application. Its background work starts and ends with it (ASGI lifespan).
+
+    Raises:
+        Unfit: the settings do not go together.
+    """
+    rules.check(settings)
+    app = FastAPI(
+        title="CESAI hub",
+        version=version("cesai"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        max_body_size=settings.body_limit_bytes,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.engine = engine or make_engine(settings.database_url, pool_size=settings.pool_size)
     app.state.clock = clock or SystemClock()
-    keys = IssuerKeys(fetch_keys or _remote_keys(settings), monotonic=time.monotonic)
-    app.state.verifier = Verifier(issuer=settings.issuer, audience=settings.audience, keys=keys)
+    app.state.celery = make_celery(settings)
+    app.state.wake = Waker(app.state.celery, is_embedded=settings.has_own_broker)
+    app.state.verifier = _verifier(app, settings, fetch_keys)
     errors.install(app)
-    app.include_router(access.router, prefix="/api/v1")
     _include_rooms(app)
+    if settings.has_own_issuer:
+        _include_issuer(app, settings)
     return app
 
 
+def from_environment() -> FastAPI:
+    """The app as the environment sets it; for servers that start several processes."""
+    return create_app(Settings())
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Stable whatever a path becomes: the room and the function."""
+    return f"{route.endpoint.__module__.split('.')[1]}-{route.endpoint.__name__}".replace("_", "-")
+
+
 def _include_rooms(app: FastAPI) -> None:
+    app.include_router(access.router, prefix=API)
+    app.include_router(routes.router, prefix=API)
+    app.include_router(routes.well_known_router)
     for room in ROOMS:
         if importlib.util.find_spec(f"cesai.{room}.routes") is None:
             continue
-        routes = importlib.import_module(f"cesai.{room}.routes")
-        app.include_router(routes.router, prefix="/api/v1")
-        if hasattr(routes, "agent_router"):
-            app.include_router(routes.agent_router)
+        module = importlib.import_module(f"cesai.{room}.routes")
+        app.include_router(module.router, prefix=API)
+        if hasattr(module, "agent_router"):
+            app.include_router(module.agent_router)
+
+
+def _include_issuer(app: FastAPI, settings: Settings) -> None:
+    file = SeedFile.read(settings.issuer_users_file) if settings.issuer_users_file else SeedFile()
+    clients = (*default_clients(settings.public_url), *(each.to_rule() for each in file.clients))
+    app.state.issuer_users = tuple(each.to_seed() for each in file.users)
+    app.state.issuer = Config(
+        issuer=settings.issuer,
+        clients={each.client_id: each for each in clients},
+        idle=timedelta(minutes=settings.issuer_idle_minutes),
+        longest=timedelta(hours=settings.issuer_longest_hours),
+        audience=settings.audience,
+    )
+    app.include_router(issuer.router)
+    app.include_router(issuer_pages.router)
+    app.add_exception_handler(Denied, issuer.answer_denied)
+
+
+def _verifier(app: FastAPI, settings: Settings, fetch_keys: Fetch | None) -> Verifier:
+    # The embedded issuer's keys come from the table: asking ourselves over HTTP, with every thread waiting for the
+    # answer, would leave none to give it.
+    own = _own_keys(app) if settings.has_own_issuer else _remote_keys(settings)
+    keys = IssuerKeys(fetch_keys or own, monotonic=time.monotonic)
+    return Verifier(issuer=settings.issuer, audience=settings.audience, keys=keys)
+
+
+def _own_keys(app: FastAPI) -> Fetch:
+    def fetch() -> Mapping[str, Any]:
+        with unit_of_work(app.state.engine) as db:
+            return keys.public_keys(db)
+
+    return fetch
 
 
 def _remote_keys(settings: Settings) -> Fetch:
     def fetch() -> Mapping[str, Any]:
-        answer = httpx.get(f"{settings.issuer}/protocol/openid-connect/certs", timeout=KEYS_TIMEOUT_S)
-        answer.raise_for_status()
-        document: Mapping[str, Any] = answer.json()
+        try:
+            answer = httpx.get(f"{settings.issuer}/protocol/openid-connect/certs", timeout=KEYS_TIMEOUT_S)
+            answer.raise_for_status()
+            document: Mapping[str, Any] = answer.json()
+        except httpx.HTTPError as error:
+            raise KeysUnavailable from error
         return document
 
     return fetch
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    embedded = await run_in_threadpool(start, app)
+    yield
+    if embedded is not None:
+        await run_in_threadpool(lambda: embedded.stop(patience_s=STOP_PATIENCE_S))
+    app.state.engine.dispose()
+
+
+def start(app: FastAPI) -> Embedded | None:
+    """What happens before the first request: the issuer's key and people, worker and beat where they are embedded."""
+    settings: Settings = app.state.settings
+    if settings.has_own_issuer:
+        with unit_of_work(app.state.engine) as db:
+            keys.ensure_key(db, now=app.state.clock.now())
+            users.seed(db, app.state.issuer_users, now=app.state.clock.now())
+    bind_background(app.state.engine, app.state.clock)
+    if not settings.has_own_broker:
+        return None
+    return Embedded.start(app.state.celery, app.state.engine, app.state.clock)

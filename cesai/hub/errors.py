@@ -13,7 +13,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from cesai.access.rules import Forbidden, NotSignedIn
@@ -41,7 +42,7 @@ HEADERS: Mapping[type[CesaiError], Mapping[str, str]] = {
 }
 _SENTENCES = {
     404: NotFound().sentence,
-    405: "This address does not take this method. See /docs for what it takes.",
+    405: "This address does not take this method. See /api/v1/openapi.json for what it takes.",
     413: "The request is too large.",
 }
 
@@ -59,6 +60,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(DataError, _on_unstorable)
+    app.add_exception_handler(OperationalError, _on_outage)
+    app.add_exception_handler(PoolTimeoutError, _on_outage)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -92,6 +95,12 @@ async def _on_unstorable(request: Request, error: Exception) -> JSONResponse:
     log.warning("unstorable value in %s %s: %s", request.method, request.scope.get("path"), type(error).__name__)
     sentence = "A text or number in the request cannot be stored: leave out NUL characters and huge numbers."
     return _answer(422, sentence, kind="invalid-request")
+
+
+async def _on_outage(request: Request, error: Exception) -> JSONResponse:
+    log.warning("no database for %s %s: %s", request.method, request.scope.get("path"), type(error).__name__)
+    sentence = "The hub cannot reach its database right now. Send the same request again, with the same key."
+    return _answer(503, sentence, kind="unavailable", headers={"Retry-After": "2"})
 
 
 async def _on_bug(_request: Request, _error: Exception) -> JSONResponse:

@@ -1,0 +1,1 @@
+"""What does the issuer do? Keys, people, clients, logins and tokens, each in a file of its own."""
