@@ -14,7 +14,7 @@ from cesai.allocations.service.attempts import (
     settled,
     started,
 )
-from cesai.allocations.service.ledger import balances, close_period, entries, verify
+from cesai.allocations.service.ledger import balances, broken, close_period, entries, verify
 from cesai.allocations.service.promises import Award, award, awards, lines, pledge, pool_left
 from cesai.allocations.store import Balance, Listed
 
@@ -34,6 +34,7 @@ __all__ = [
     "book",
     "book_unattributed",
     "bookings",
+    "broken",
     "close_period",
     "entries",
     "fits",

@@ -21,9 +21,14 @@ def verify(db: Session) -> tuple[rules.Check, ...]:
     return store.invariants(db)
 
 
-def balances(db: Session, *, account: str | None = None) -> tuple[store.Balance, ...]:
+def broken(db: Session) -> tuple[rules.Check, ...]:
+    """The sentences that are not true."""
+    return tuple(check for check in verify(db) if not check.holds)
+
+
+def balances(db: Session, page: PageRequest, *, account: str | None = None) -> Slice[store.Balance]:
     """What is on all accounts, or on those of this name or of names that begin with it and a colon."""
-    return store.balances(db, account=account)
+    return store.balances(db, page, account=account)
 
 
 def entries(

@@ -122,21 +122,24 @@ def _line(row: Row[Any]) -> rules.Line:
     )
 
 
-def balances(db: Session, *, account: str | None) -> tuple[Balance, ...]:
-    """All accounts, or the one of that name, or those whose names begin with it and a colon."""
-    query = select(Account.__table__).order_by(Account.name)
+def balances(db: Session, page: PageRequest, *, account: str | None) -> Slice[Balance]:
+    """All accounts by name, or the one of that name and those whose names begin with it and a colon."""
+    query = select(Account)
     if account is not None:
         query = query.where(_is_called(Account, account))
-    return tuple(
-        Balance(
-            account=row.name,
-            kind=rules.AccountKind(row.kind),
-            debits_pending=row.debits_pending,
-            debits_posted=row.debits_posted,
-            credits_pending=row.credits_pending,
-            credits_posted=row.credits_posted,
-        )
-        for row in db.execute(query)
+    # Counters move past the session: an account that it has read before is read anew.
+    found = page_of(db, query.execution_options(populate_existing=True), key=Account.name, page=page)
+    return Slice(items=tuple(_balance(row) for row in found.items), next_cursor=found.next_cursor)
+
+
+def _balance(row: Account) -> Balance:
+    return Balance(
+        account=row.name,
+        kind=rules.AccountKind(row.kind),
+        debits_pending=row.debits_pending,
+        debits_posted=row.debits_posted,
+        credits_pending=row.credits_pending,
+        credits_posted=row.credits_posted,
     )
 
 
