@@ -1,0 +1,428 @@
+"""What does the agent still know after a crash?
+
+One SQLite file with a rollback journal (TRUNCATE) and synchronous=FULL: a commit that returned is on the disk. Not WAL:
+it needs shared memory, which a state folder on a network file system does not have, and one agent writes alone anyway.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from uuid import uuid4
+
+from pydantic import TypeAdapter
+
+from cesai.agent.rules import HeldAttempt, Phase, report
+from cesai.contract.messages import AttemptReport, UsageRecord
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempt (
+  attempt_id TEXT PRIMARY KEY,
+  marker TEXT NOT NULL UNIQUE,
+  phase TEXT NOT NULL,
+  external_id TEXT,
+  submit_time TEXT,
+  held TEXT NOT NULL,
+  report TEXT NOT NULL,
+  report_sequence INTEGER NOT NULL,
+  is_usage_complete INTEGER NOT NULL DEFAULT 0,
+  changed_at TEXT NOT NULL,
+  settled_at TEXT,
+  archived_at TEXT
+);
+CREATE INDEX IF NOT EXISTS attempt_open ON attempt (attempt_id) WHERE settled_at IS NULL;
+CREATE TABLE IF NOT EXISTS usage (
+  key TEXT PRIMARY KEY,
+  launch TEXT NOT NULL,
+  attempt_id TEXT,
+  revision INTEGER NOT NULL,
+  record TEXT NOT NULL,
+  booked_revision INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS usage_unbooked ON usage (key) WHERE revision > booked_revision;
+CREATE INDEX IF NOT EXISTS usage_attempt ON usage (attempt_id);
+CREATE INDEX IF NOT EXISTS usage_launch ON usage (launch);
+"""
+_HELD = TypeAdapter(HeldAttempt)
+_FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
+_MANY = 500  # values in one question
+
+
+class JournalBroken(Exception):
+    """Nothing can be written down; the agent must not submit. The sentence says what is wrong."""
+
+
+class AlreadyRunning(Exception):
+    """Another agent works on this state folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One attempt as it is journaled."""
+
+    held: HeldAttempt
+    report: AttemptReport
+    is_usage_complete: bool = False
+    settled_at: datetime | None = None
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUsage:
+    """One usage record as it is journaled."""
+
+    record: UsageRecord
+    launch: str
+    booked_revision: int
+
+
+class Journal:
+    """The typed door to the file; every method may be called from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        self._path = folder / "journal.sqlite"
+        self._mutex = RLock()
+        self._lock = _lock(folder / "lock")
+        self._connection: sqlite3.Connection | None = None
+        self._entries: dict[str, Entry] = {}
+        self._sequence = 0
+        with self._writing() as rows:
+            rows.execute("INSERT OR IGNORE INTO meta VALUES ('instance_id', ?)", (str(uuid4()),))
+        self._load()
+
+    def close(self) -> None:
+        """Let go of the file and the lock."""
+        with self._mutex:
+            self._hang_up()
+            os.close(self._lock)
+
+    # Identity
+
+    @property
+    def instance_id(self) -> str:
+        """Made once; a second one with the same key is a cloned agent."""
+        return self.read("instance_id") or ""
+
+    def next_sequence(self) -> int:
+        """One more than ever before; while nothing can be written it goes on in memory alone."""
+        with self._mutex:
+            self._sequence += 1
+            with suppress(JournalBroken):
+                self.write("sequence", str(self._sequence))
+            return self._sequence
+
+    def skip_sequence(self, by: int) -> None:
+        """Leave a gap: after a time without journal the hub has heard higher numbers than the file has."""
+        with self._mutex:
+            self._sequence += by
+
+    def read(self, name: str) -> str | None:
+        """One remembered word."""
+        with self._reading() as rows:
+            found = rows.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return str(found[0]) if found else None
+
+    def write(self, name: str, value: str) -> None:
+        """Remember one word.
+
+        Raises:
+            JournalBroken: it is not on the disk.
+        """
+        with self._writing() as rows:
+            rows.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def probe(self) -> None:
+        """Write something, to learn whether that is possible.
+
+        Raises:
+            JournalBroken: it is not.
+        """
+        self.write("probe", str(uuid4()))
+
+    # Attempts
+
+    def entries(self) -> dict[str, Entry]:
+        """Every attempt that the hub has not settled, by its id."""
+        with self._mutex:
+            return dict(self._entries)
+
+    def find(self, attempt_id: str) -> Entry | None:
+        """One attempt, settled or not."""
+        with self._mutex:
+            if attempt_id in self._entries:
+                return self._entries[attempt_id]
+            with self._reading() as rows:
+                found = rows.execute(f"{_SELECT} WHERE attempt_id = ?", (attempt_id,)).fetchone()
+            return _entry(found) if found else None
+
+    def by_marker(self, markers: Iterable[str]) -> dict[str, Entry]:
+        """The attempts that these markers name, archived ones too."""
+        found: dict[str, Entry] = {}
+        for part in _parts(sorted(set(markers))):
+            marks = ", ".join("?" * len(part))
+            with self._reading() as rows:
+                answer = rows.execute(f"{_SELECT} WHERE marker IN ({marks})", part).fetchall()
+            found.update({entry.held.marker: entry for entry in map(_entry, answer)})
+        return found
+
+    def save(self, helds: Sequence[HeldAttempt], now: datetime) -> bool:
+        """Write these attempts down, all or none; True when a report changed by it.
+
+        Raises:
+            JournalBroken: nothing of it is on the disk.
+        """
+        with self._mutex:
+            entries = [self._renewed(held, now) for held in helds]
+            if entries:
+                with self._writing() as rows:
+                    rows.executemany(_UPSERT, [_row(entry) for entry in entries])
+            changed = [entry for entry in entries if self._is_news(entry)]
+            self._entries.update({entry.held.attempt_id: entry for entry in entries})
+            return bool(changed)
+
+    def complete_usage(self, attempt_ids: Iterable[str], now: datetime) -> bool:
+        """Accounting has told the whole of these attempts; True when that is news."""
+        with self._mutex:
+            entries = []
+            for attempt_id in attempt_ids:
+                entry = self._entries.get(attempt_id)
+                if entry is None or entry.is_usage_complete:
+                    continue
+                sequence = entry.report.sequence + 1
+                told = report(entry.held, sequence=sequence, is_usage_complete=True)
+                entries.append(replace(entry, report=told, is_usage_complete=True, changed_at=now))
+            if entries:
+                with self._writing() as rows:
+                    rows.executemany(_UPSERT, [_row(entry) for entry in entries])
+                self._entries.update({entry.held.attempt_id: entry for entry in entries})
+            return bool(entries)
+
+    def settle(self, attempt_ids: Iterable[str], now: datetime) -> None:
+        """The hub has booked the end of these: they are not reported any more."""
+        with self._mutex:
+            known = [attempt_id for attempt_id in attempt_ids if attempt_id in self._entries]
+            ended = [each for each in known if self._entries[each].held.phase is Phase.ENDED]
+            if not ended:
+                return
+            with self._writing() as rows:
+                rows.executemany(
+                    "UPDATE attempt SET settled_at = ? WHERE attempt_id = ?",
+                    [(now.isoformat(), attempt_id) for attempt_id in ended],
+                )
+            for attempt_id in ended:
+                del self._entries[attempt_id]
+
+    def unsettle(self, attempt_ids: Iterable[str]) -> None:
+        """The hub asks again for attempts that it had settled (it was restored, perhaps): report them again."""
+        with self._mutex:
+            for attempt_id in attempt_ids:
+                with self._writing() as rows:
+                    rows.execute("UPDATE attempt SET settled_at = NULL WHERE attempt_id = ?", (attempt_id,))
+                entry = self.find(attempt_id)
+                if entry is not None:
+                    self._entries[attempt_id] = replace(entry, settled_at=None)
+
+    def archive(self, *, before: datetime, now: datetime) -> int:
+        """Forget scripts and environments of what was settled before then; who ran under which marker stays."""
+        with self._writing() as rows:
+            done = rows.execute(
+                "UPDATE attempt SET archived_at = ?, held = json_set(held, '$.order.script', '',"
+                " '$.order.environment', json('{}')) WHERE settled_at < ? AND archived_at IS NULL",
+                (now.isoformat(), before.isoformat()),
+            )
+            return done.rowcount
+
+    # Usage
+
+    def save_usage(self, records: Sequence[StoredUsage]) -> None:
+        """Write these usage records down, all or none.
+
+        Raises:
+            JournalBroken: nothing of it is on the disk.
+        """
+        if not records:
+            return
+        with self._writing() as rows:
+            rows.executemany(
+                "INSERT INTO usage (key, launch, attempt_id, revision, record) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET attempt_id = excluded.attempt_id, revision = excluded.revision,"
+                " record = excluded.record WHERE excluded.revision > usage.revision",
+                [
+                    (each.record.key, each.launch, each.record.attempt_id, each.record.revision, _json(each.record))
+                    for each in records
+                ],
+            )
+
+    def usage_of_launches(self, launches: Iterable[str]) -> tuple[StoredUsage, ...]:
+        """What is stored of these launches."""
+        return self._usage("launch", launches)
+
+    def usage_of_attempts(self, attempt_ids: Iterable[str]) -> tuple[StoredUsage, ...]:
+        """What is stored of these attempts."""
+        return self._usage("attempt_id", attempt_ids)
+
+    def unbooked(self, limit: int) -> tuple[UsageRecord, ...]:
+        """Usage that the hub has not confirmed."""
+        with self._reading() as rows:
+            found = rows.execute(
+                "SELECT record FROM usage WHERE revision > booked_revision ORDER BY key LIMIT ?", (limit,)
+            ).fetchall()
+        return tuple(UsageRecord.model_validate_json(row[0]) for row in found)
+
+    def booked(self, keys: Sequence[tuple[str, int]]) -> None:
+        """The hub has stored these revisions: they are not sent again."""
+        if not keys:
+            return
+        with self._writing() as rows:
+            rows.executemany(
+                "UPDATE usage SET booked_revision = max(booked_revision, ?) WHERE key = ?",
+                [(revision, key) for key, revision in keys],
+            )
+
+    # Below: the file
+
+    def _usage(self, column: str, values: Iterable[str]) -> tuple[StoredUsage, ...]:
+        found: list[StoredUsage] = []
+        for part in _parts(sorted(set(values))):
+            marks = ", ".join("?" * len(part))
+            question = f"SELECT record, launch, booked_revision FROM usage WHERE {column} IN ({marks})"  # noqa: S608  marks
+            with self._reading() as rows:
+                answer = rows.execute(question, part).fetchall()
+            found += [StoredUsage(UsageRecord.model_validate_json(row[0]), row[1], row[2]) for row in answer]
+        return tuple(found)
+
+    def _renewed(self, held: HeldAttempt, now: datetime) -> Entry:
+        former = self._entries.get(held.attempt_id) or self.find(held.attempt_id)
+        if former is None:
+            return Entry(held, report(held), changed_at=now)
+        told = report(held, sequence=former.report.sequence, is_usage_complete=former.is_usage_complete)
+        if told != former.report:
+            told = told.model_copy(update={"sequence": former.report.sequence + 1})
+        return replace(former, held=held, report=told, changed_at=now)
+
+    def _is_news(self, entry: Entry) -> bool:
+        former = self._entries.get(entry.held.attempt_id)
+        return former is None or former.report.sequence != entry.report.sequence
+
+    def _load(self) -> None:
+        self._sequence = int(self.read("sequence") or 0)
+        with self._reading() as rows:
+            found = rows.execute(f"{_SELECT} WHERE settled_at IS NULL").fetchall()
+        self._entries = {entry.held.attempt_id: entry for entry in map(_entry, found)}
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            try:
+                yield self._open()
+            except sqlite3.Error as error:
+                self._hang_up()
+                raise _broken(self._path, error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            try:
+                connection = self._open()
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except (sqlite3.Error, OSError) as error:
+                self._hang_up()
+                raise _broken(self._path, error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection; made anew after each failure, since a failed file tells nothing certain about its state."""
+        if self._connection is not None:
+            return self._connection
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, _FILE_MODE))
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(_SCHEMA)
+        self._connection = connection
+        return connection
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+
+_SELECT = "SELECT held, report, is_usage_complete, settled_at, changed_at FROM attempt"
+_UPSERT = """
+INSERT INTO attempt (attempt_id, marker, phase, external_id, submit_time, held, report, report_sequence,
+                     is_usage_complete, changed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (attempt_id) DO UPDATE SET phase = excluded.phase, external_id = excluded.external_id,
+  submit_time = excluded.submit_time, held = excluded.held, report = excluded.report,
+  report_sequence = excluded.report_sequence, is_usage_complete = excluded.is_usage_complete,
+  changed_at = excluded.changed_at
+"""
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    held = entry.held
+    return (
+        held.attempt_id,
+        held.marker,
+        held.phase.value,
+        held.external_id,
+        held.submit_time.isoformat() if held.submit_time else None,
+        _HELD.dump_json(held, exclude={"watch"}).decode(),
+        _json(entry.report),
+        entry.report.sequence,
+        int(entry.is_usage_complete),
+        entry.changed_at.isoformat() if entry.changed_at else "",
+    )
+
+
+def _entry(row: Sequence[str]) -> Entry:
+    held, told, is_usage_complete, settled_at, changed_at = row
+    return Entry(
+        held=_HELD.validate_json(held),
+        report=AttemptReport.model_validate_json(told),
+        is_usage_complete=bool(is_usage_complete),
+        settled_at=datetime.fromisoformat(settled_at) if settled_at else None,
+        changed_at=datetime.fromisoformat(changed_at) if changed_at else None,
+    )
+
+
+def _json(message: AttemptReport | UsageRecord) -> str:
+    return message.model_dump_json(exclude_none=True)
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), _MANY):
+        yield values[start : start + _MANY]
+
+
+def _broken(path: Path, error: Exception) -> JournalBroken:
+    return JournalBroken(f"The journal {path} cannot be used ({error}); free some space or mend its folder.")
+
+
+def _lock(path: Path) -> int:
+    """Hold the folder against a second agent until this process ends.
+
+    Raises:
+        AlreadyRunning: another agent has it.
+    """
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(held)
+        msg = f"Another agent works on {path.parent}; stop it first, or give this one a state folder of its own."
+        raise AlreadyRunning(msg) from error
+    return held
