@@ -19,7 +19,7 @@ from cesai.demo.cast import EVERYBODY, LEADS, PASSWORD, Part, Person
 from cesai.demo.ports import Ports
 from cesai.demo.processes import Command, Keeper
 from cesai.demo.runtime import Runtime
-from cesai.demo.slurm import SiteSpec, SlurmSite, missing
+from cesai.demo.slurm import SiteSpec, SlurmSite, missing, version
 from cesai.demo.steps import StepFailed, StepSkipped
 
 PROJECTS = tuple(LEADS)
@@ -87,7 +87,13 @@ class Stage:
             "CESAI_PUBLIC_URL": self.hub_url,
             "CESAI_ISSUER_USERS_FILE": str(self._write_users()),
         }
-        line = [self.runtime.program("cesai"), "serve", "--port", str(self.ports.of("hub")), "--migrate"]
+        line: list[str | Path] = [
+            self.runtime.program("cesai"),
+            "serve",
+            "--port",
+            str(self.ports.of("hub")),
+            "--migrate",
+        ]
         self._start("hub", line, environment, self._hub_answers)
 
     def start_sites(self) -> str:
@@ -103,7 +109,7 @@ class Stage:
             for site in self.sites.values():
                 self.folder(site.spec.name)
             list(pool.map(SlurmSite.start, self.sites.values()))
-        return "\n".join(f"{site.spec.name}: {site.describe()}" for site in self.sites.values())
+        return "\n".join(_describe(site) for site in self.sites.values())
 
     def start_agent(self, name: str, *, token: str | None) -> None:
         """The agent of one site; with a token it enrols first.
@@ -116,7 +122,7 @@ class Stage:
         self.runtime.account.file(config, self._agent_toml(self.sites[name]), mode=0o600)
         if token:
             self._enrol(config, token)
-        line = [self.runtime.program("cesai-agent"), "run", "--config", config]
+        line: list[str | Path] = [self.runtime.program("cesai-agent"), "run", "--config", config]
         self._start(f"agent-{name}", line, {}, lambda: True)
 
     def is_enrolled(self, name: str) -> bool:
@@ -211,6 +217,13 @@ class Stage:
             lines += ["", "[connector.rest]", f'url = "{site.rest_url}"', f'user = "{site.account.name}"']
             lines += ['token_command = ["scontrol", "token", "lifespan=3600"]']
         return "\n".join(lines) + "\n"
+
+
+def _describe(site: SlurmSite) -> str:
+    release = ".".join(str(part) for part in version())
+    door = "slurmrestd" if site.rest_url else "command line tools only"
+    spec = site.spec
+    return f"{spec.name}: Slurm {release}, {spec.nodes} nodes with {spec.gpus_per_node} {spec.gpu} each, {door}"
 
 
 def await_(what: str, claim: Callable[[], bool], *, seconds: float = 60, pause: float = 0.5) -> None:

@@ -1,0 +1,1 @@
+"""What is acted out, act by act?"""
