@@ -1,1 +1,1 @@
-"""CESAI hub: one place that coordinates national compute for sovereign AI models."""
+"""What is CESAI hub? One place that coordinates national compute for sovereign AI models."""
