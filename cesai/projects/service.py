@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from cesai.access import service as access
-from cesai.access.rules import Caller
+from cesai.access.rules import MEMBERS, Caller, Role
+from cesai.db.paging import PageRequest, Slice
 from cesai.kernel.errors import NotFound, Refused
 from cesai.projects import rules, store, tables
 from cesai.projects.rules import Decision, NewProject, Project, Verdict
@@ -61,10 +63,54 @@ def visible(db: Session, caller: Caller, project_id: str) -> Project:
     return project(db, project_id)
 
 
-def visible_projects(db: Session, caller: Caller) -> tuple[Project, ...]:
-    """What this caller may know of, by id."""
+def visible_page(db: Session, caller: Caller, page: PageRequest) -> Slice[Project]:
+    """One page of what this caller may know of, by id."""
     ids = None if caller.is_reader or caller.sites() else caller.projects()
-    return tuple(_project(row) for row in store.projects(db, ids))
+    rows = store.projects_page(db, ids, page)
+    return Slice(items=tuple(_project(row) for row in rows.items), next_cursor=rows.next_cursor)
+
+
+def members(db: Session, project_id: str) -> list[tuple[str, Role]]:
+    """Who is in a project, by name.
+
+    Raises:
+        NotFound: there is none of this id.
+    """
+    project(db, project_id)
+    return access.members_of(db, project_id)
+
+
+def put_member(db: Session, project_id: str, *, username: str, role: Role, by: Caller, now: datetime) -> None:
+    """Take somebody in as researcher or PI; who is in already has this role instead of his former one.
+
+    Raises:
+        NotFound: there is no such project.
+    """
+    project(db, project_id)
+    for membership_id, held in _memberships(db, project_id, username).items():
+        if held != role:
+            access.revoke(db, membership_id, by=by, now=now)
+    access.grant(db, username=username, role=role, scope=project_id, by=by, now=now)
+
+
+def remove_member(db: Session, project_id: str, *, username: str, by: Caller, now: datetime) -> None:
+    """Take somebody out, at once.
+
+    Raises:
+        NotFound: there is no such project, or he is not in it.
+    """
+    project(db, project_id)
+    found = _memberships(db, project_id, username)
+    if not found:
+        raise NotFound
+    for membership_id in found:
+        access.revoke(db, membership_id, by=by, now=now)
+
+
+def _memberships(db: Session, project_id: str, username: str) -> dict[UUID, Role]:
+    # A site may have the same id as a project: what somebody is there is not the project's to change.
+    held = access.memberships(db, PageRequest(limit=len(Role)), username=username, scope=project_id)
+    return {row.id: Role(row.role) for row, _ in held.items if row.role in MEMBERS}
 
 
 def decide(db: Session, verdict: Verdict, *, by: Caller, now: datetime) -> Decision:

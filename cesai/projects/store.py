@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cesai.db.paging import PageRequest, Slice, page_of
 from cesai.projects.tables import Project, SiteDecision
 
 
@@ -15,12 +16,12 @@ def project(db: Session, project_id: str) -> Project | None:
     return db.get(Project, project_id)
 
 
-def projects(db: Session, ids: Collection[str] | None) -> Sequence[Project]:
-    """These projects, or all, by id."""
-    query = select(Project).order_by(Project.id)
+def projects_page(db: Session, ids: Collection[str] | None, page: PageRequest) -> Slice[Project]:
+    """One page of these projects, or of all, by id."""
+    query = select(Project)
     if ids is not None:
         query = query.where(Project.id.in_(ids))
-    return db.scalars(query).all()
+    return page_of(db, query, key=Project.id, page=page)
 
 
 def decision(db: Session, site_id: str, project_id: str) -> SiteDecision | None:

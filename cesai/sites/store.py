@@ -9,12 +9,18 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from cesai.db.paging import PageRequest, Slice, page_of
 from cesai.sites.tables import GpuClass, HubWatch, Pledge, Pool, PoolClass, Site, SiteContact, SiteOrders
 
 
 def gpu_classes(db: Session) -> Sequence[GpuClass]:
     """All GPU classes by name."""
     return db.scalars(select(GpuClass).order_by(GpuClass.id)).all()
+
+
+def gpu_classes_page(db: Session, page: PageRequest) -> Slice[GpuClass]:
+    """One page of the GPU classes."""
+    return page_of(db, select(GpuClass), key=GpuClass.id, page=page)
 
 
 def gpu_class(db: Session, class_id: str) -> GpuClass | None:
@@ -27,6 +33,11 @@ def sites(db: Session) -> Sequence[tuple[Site, SiteContact | None]]:
     query = select(Site, SiteContact).outerjoin(SiteContact).order_by(Site.id)
     rows = db.execute(query.execution_options(populate_existing=True))
     return [(row[0], row[1]) for row in rows]
+
+
+def sites_page(db: Session, page: PageRequest) -> Slice[tuple[Site, SiteContact | None]]:
+    """One page of the sites and what was heard of them."""
+    return page_of(db, select(Site, SiteContact).outerjoin(SiteContact), key=Site.id, page=page)
 
 
 def site(db: Session, site_id: str) -> tuple[Site, SiteContact | None] | None:

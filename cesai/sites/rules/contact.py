@@ -15,6 +15,7 @@ from enum import StrEnum
 SUSPECT_AFTER = timedelta(minutes=3)
 LOST_AFTER = timedelta(minutes=15)
 HUB_PAUSE = timedelta(minutes=1)  # the hub looks several times a minute; a longer gap means it was down
+CLOCKS_AGREE = timedelta(seconds=30)  # tokens and wall times bear this much
 AT_ONCE = timedelta(minutes=1)  # agents speak at least every 25 s, so what fails together falls silent within this
 
 
@@ -44,6 +45,14 @@ def contact_state(last_heard_at: datetime | None, clocks_since: datetime | None,
         return ContactState.OK
     counted_from = max(last_heard_at, clocks_since or last_heard_at)
     return ContactState.LOST if now - counted_from > LOST_AFTER else ContactState.SUSPECT
+
+
+def clock_trouble(skew: timedelta) -> str | None:
+    """What a site's admin should know about the site's clock when it is that much ahead of the hub's."""
+    if abs(skew) <= CLOCKS_AGREE:
+        return None
+    way = "ahead of" if skew > timedelta(0) else "behind"
+    return f"The site's clock is {abs(skew).total_seconds():.0f} s {way} the hub's: let it follow a time server."
 
 
 def watch(before: Watch | None, last_heard: Sequence[datetime], now: datetime) -> Watch:

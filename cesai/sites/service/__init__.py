@@ -14,6 +14,7 @@ from cesai.sites.service.inventory import (
 )
 from cesai.sites.service.pledges import NewPledge, Pledge, check_pledge, pledges, record_pledge
 from cesai.sites.service.registry import (
+    Enrolment,
     NewSite,
     add_gpu_class,
     bump_order_revision,
@@ -21,17 +22,22 @@ from cesai.sites.service.registry import (
     closed_because,
     contact_state,
     gpu_classes,
+    gpu_classes_page,
     lock,
+    make_enrolment,
     order_revision,
     register,
+    reset_agent,
     set_draining,
     site,
     sites,
+    sites_page,
 )
 
 __all__ = [
     "Contact",
     "ContactState",
+    "Enrolment",
     "GpuClass",
     "Inventory",
     "Mapped",
@@ -51,18 +57,22 @@ __all__ = [
     "confirm_mapping",
     "contact_state",
     "gpu_classes",
+    "gpu_classes_page",
     "gpus_by_class",
     "inventory",
     "lock",
     "look",
+    "make_enrolment",
     "order_revision",
     "pledges",
     "pools",
     "record_contact",
     "record_pledge",
     "register",
+    "reset_agent",
     "running_and_queued",
     "set_draining",
     "site",
     "sites",
+    "sites_page",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 
 from sqlalchemy.orm import Session
 
 from cesai.access import service as access
-from cesai.access.rules import Caller
+from cesai.access.rules import ENROLMENT_LASTS, Caller
+from cesai.db.paging import PageRequest, Slice
 from cesai.kernel.errors import NotFound, Refused
 from cesai.sites import rules, store, tables
 from cesai.sites.rules import Contact, ContactState, GpuClass, Site
@@ -26,6 +27,14 @@ class NewSite:
     patience_minutes: int = 1440
     margin_minutes: int = 2
     availability_percent: int = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A one-time token, as it is shown once."""
+
+    token: str
+    expires_at: datetime
 
 
 def add_gpu_class(db: Session, new: GpuClass, *, by: Caller, now: datetime) -> GpuClass:
@@ -46,7 +55,13 @@ def add_gpu_class(db: Session, new: GpuClass, *, by: Caller, now: datetime) -> G
 
 def gpu_classes(db: Session) -> tuple[GpuClass, ...]:
     """The catalogue."""
-    return tuple(GpuClass(id=row.id, name=row.name, memory_gb=row.memory_gb) for row in store.gpu_classes(db))
+    return tuple(_gpu_class(row) for row in store.gpu_classes(db))
+
+
+def gpu_classes_page(db: Session, page: PageRequest) -> Slice[GpuClass]:
+    """One page of the catalogue."""
+    rows = store.gpu_classes_page(db, page)
+    return Slice(items=tuple(_gpu_class(row) for row in rows.items), next_cursor=rows.next_cursor)
 
 
 def check_gpu_class(db: Session, class_id: str) -> None:
@@ -109,6 +124,13 @@ def sites(db: Session) -> tuple[Site, ...]:
     return tuple(_site(row, contact, watch) for row, contact in store.sites(db))
 
 
+def sites_page(db: Session, page: PageRequest) -> Slice[Site]:
+    """One page of all sites, by id."""
+    watch = store.hub_watch(db)
+    rows = store.sites_page(db, page)
+    return Slice(items=tuple(_site(row, contact, watch) for row, contact in rows.items), next_cursor=rows.next_cursor)
+
+
 def lock(db: Session, site_id: str) -> None:
     """Let others who would pledge, map, accept or drain at this site wait for this transaction.
 
@@ -126,6 +148,32 @@ def set_draining(db: Session, site_id: str, *, is_draining: bool, by: Caller, no
     details = {"is_draining": is_draining}
     access.audit(db, actor=by, action="site.draining", subject=site_id, details=details, now=now)
     return site(db, site_id)
+
+
+def make_enrolment(db: Session, site_id: str, *, by: Caller, now: datetime) -> Enrolment:
+    """A one-time token with which the site's agent enrols.
+
+    Raises:
+        NotFound: there is no site of this id.
+    """
+    site(db, site_id)
+    token = access.make_enrolment(db, site_id, by=by, now=now)
+    return Enrolment(token=token, expires_at=now + ENROLMENT_LASTS)
+
+
+def reset_agent(db: Session, site_id: str, *, by: Caller, now: datetime) -> None:
+    """Let the next instance of the site's agent that speaks be the only one.
+
+    Raises:
+        NotFound: there is no such site.
+        Refused: no agent is enrolled there.
+    """
+    site(db, site_id)
+    try:
+        access.reset_agent(db, site_id, by=by, now=now)
+    except NotFound as error:
+        msg = f"{site_id} has no agent to reset: let the site's admin make an enrolment token."
+        raise Refused(msg) from error
 
 
 def contact_state(site: Site, now: datetime) -> ContactState:
@@ -151,6 +199,10 @@ def bump_order_revision(db: Session, site_id: str) -> int:
     return store.bump_revision(db, site_id)
 
 
+def _gpu_class(row: tables.GpuClass) -> GpuClass:
+    return GpuClass(id=row.id, name=row.name, memory_gb=row.memory_gb)
+
+
 def _site(row: tables.Site, contact: tables.SiteContact | None, watch: tables.HubWatch | None) -> Site:
     return Site(
         id=row.id,
@@ -166,7 +218,8 @@ def _site(row: tables.Site, contact: tables.SiteContact | None, watch: tables.Hu
 
 
 def _contact(row: tables.SiteContact, watch: tables.HubWatch | None) -> Contact:
-    troubles = [text for text in (row.inventory_trouble, row.agent_trouble) if text]
+    clock = rules.clock_trouble(timedelta(milliseconds=row.clock_skew_ms))
+    troubles = [text for text in (clock, row.inventory_trouble, row.agent_trouble) if text]
     return Contact(
         last_heard_at=row.last_heard_at,
         agent_version=row.agent_version,
