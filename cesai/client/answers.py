@@ -78,6 +78,7 @@ class Site(Answer):
     margin_minutes: int | None = None
     availability_percent: int | None = None
     is_draining: bool | None = None
+    closed: str | None = None
     contact: Contact = Contact()
     gpus: dict[str, int] | None = None
 
@@ -111,12 +112,24 @@ class Enrolment(Answer):
     expires_at: datetime
 
 
+class Decision(Answer):
+    """What a site said about a project."""
+
+    site_id: str
+    project_id: str
+    account: str | None = None
+    refused: str | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
 class Project(Answer):
     """A group's project."""
 
     id: str
     title: str | None = None
     organisation: str | None = None
+    sites: tuple[Decision, ...] = ()
 
 
 class Member(Answer):
@@ -166,7 +179,6 @@ class Award(Answer):
     lines: tuple[AwardLine, ...] = ()
     reason: str | None = None
     awarded_at: datetime | None = None
-    awarded_by: str | None = None
 
 
 class Attempt(Answer):
@@ -220,7 +232,26 @@ class Event(Answer):
     kind: str | None = None
     cause: str | None = None
     actor: str | None = None
-    detail: str | None = None
+    attempt_id: str | None = None
+
+
+class Place(Answer):
+    """Where a job could run, and what stands against it."""
+
+    site_id: str
+    partition: str | None = None
+    gpu_class: str | None = None
+    gpus_free: int | None = None
+    gpus_asked: int | None = None
+    obstacle: str | None = None
+
+
+class Why(Answer):
+    """Why a job is where it is."""
+
+    state: str
+    reason: str | None = None
+    places: tuple[Place, ...] = ()
 
 
 class LogPart(Answer):
@@ -237,7 +268,8 @@ class Balance(Answer):
     """One account of the ledger."""
 
     account: str
-    posted_gpu_ms: int | None = None
+    kind: str | None = None
+    gpu_ms: int | None = None
     pending_gpu_ms: int | None = None
 
 
@@ -245,8 +277,11 @@ class Entry(Answer):
     """One transfer of the ledger."""
 
     id: str
+    number: int | None = None
     at: datetime | None = None
     kind: str | None = None
+    phase: str | None = None
+    actor: str | None = None
     debit: str | None = None
     credit: str | None = None
     gpu_ms: int | None = None

@@ -25,6 +25,7 @@ from cesai.client.answers import (
     Award,
     Balance,
     BalanceLine,
+    Decision,
     Enrolment,
     Entry,
     Event,
@@ -40,6 +41,7 @@ from cesai.client.answers import (
     Project,
     Site,
     Verification,
+    Why,
 )
 from cesai.client.exits import NotReached, SignInNeeded
 from cesai.client.login import Keyring, LoginServer
@@ -112,6 +114,10 @@ class Sites(Room):
     def refuse(self, site: str, project: str, *, reason: str) -> None:
         """Take none of a project's jobs."""
         self._wire.put(f"/sites/{_part(site)}/projects/{_part(project)}", {"refused": reason})
+
+    def projects(self, site: str) -> Iterator[Decision]:
+        """What a site said about projects."""
+        return self._all(Decision, f"/sites/{_part(site)}/projects")
 
     def classes(self) -> Iterator[GpuClass]:
         """Every GPU class."""
@@ -225,10 +231,9 @@ class Jobs(Room):
         """What happened to it, in order."""
         return self._all(Event, f"/jobs/{_part(job)}/events")
 
-    def why(self, job: str) -> dict[str, Any]:
-        """Why it waits, where it cannot go and why it ended as it did."""
-        found = self._wire.get(f"/jobs/{_part(job)}/why")
-        return found if isinstance(found, dict) else {"reasons": found}
+    def why(self, job: str) -> Why:
+        """Why it is where it is, and what stands against each place."""
+        return self._one(Why, self._wire.get(f"/jobs/{_part(job)}/why"))
 
     def log(self, job: str, *, attempt: int | None = None, offset: int = 0) -> LogPart:
         """A range of a log."""
@@ -255,7 +260,7 @@ class People(Room):
 
     def health(self) -> Health:
         """How the hub is."""
-        return self._one(Health, self._wire.get("/health"))
+        return self._one(Health, self._wire.get("/health", is_unwell_an_answer=True))
 
     def memberships(self, *, username: str | None = None, scope: str | None = None) -> Iterator[Membership]:
         """Who is what."""
@@ -279,7 +284,7 @@ class Hub:
     ) -> None:
         texts = texts or Texts()
         self.address = address
-        self._client = client
+        self._clients = [client]
         wire = Wire(address, client=client, keys=keys, texts=texts, profile=profile)
         self.sites = Sites(wire, texts)
         self.projects = Projects(wire, texts)
@@ -304,16 +309,18 @@ class Hub:
         if not wished and not found:
             raise SignInNeeded(texts("no_hub", profile=name))
         address = hub_address(wished or (found.hub if found else ""), texts)
-        client = open_client(address)
         if token := environment.get("CESAI_TOKEN"):
-            return cls(address, client=client, keys=FixedToken(token), texts=texts, profile=name)
+            return cls(address, client=open_client(address), keys=FixedToken(token), texts=texts, profile=name)
         if found is None or found.tokens is None:
             raise SignInNeeded(texts("not_signed_in", profile=name))
         if found.hub != address:
             raise SignInNeeded(texts("other_hub", profile=name, known=found.hub, hub=address))
-        server = LoginServer(found.issuer, client=open_client(found.issuer), texts=texts)
+        login = open_client(found.issuer)
+        server = LoginServer(found.issuer, client=login, texts=texts)
         keys = Keyring(profiles, found, server=server, texts=texts)
-        return cls(address, client=client, keys=keys, texts=texts, profile=name)
+        hub = cls(address, client=open_client(address), keys=keys, texts=texts, profile=name)
+        hub._clients.append(login)
+        return hub
 
     @classmethod
     def anonymous(cls, address: str, *, texts: Texts | None = None) -> Self:
@@ -326,7 +333,12 @@ class Hub:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let the connections go."""
+        for client in self._clients:
+            client.close()
 
 
 def _part(name: str) -> str:

@@ -26,6 +26,18 @@ _PANEL = "Everywhere"
 SHOWN = 50
 
 
+# What the client reads from its environment, for the reference.
+VARIABLES = {
+    "CESAI_PROFILE": "The profile to use, where --profile does not say.",
+    "CESAI_HUB": "The hub's address, where --hub does not say.",
+    "CESAI_TOKEN": "An access token from elsewhere, such as a pipeline's secret; with CESAI_HUB no login is needed.",
+    "CESAI_CONFIG_DIR": "Where profiles are kept; otherwise $XDG_CONFIG_HOME/cesai or ~/.config/cesai.",
+    "CESAI_LANG": "de or en, before LC_ALL, LC_MESSAGES and LANG, where --lang does not say.",
+    "CESAI_PLAIN_HTTP": "1 lets a login travel unencrypted to another machine; for networks protected otherwise.",
+    "CESAI_DEBUG": "1 shows where cesai itself failed.",
+}
+
+
 class Language(StrEnum):
     """What the command line speaks."""
 
@@ -97,6 +109,11 @@ class Visit:
             self._hub = Hub.signed_in(self.profile, hub=self.wishes.hub, texts=self.texts)
         return self._hub
 
+    def end(self) -> None:
+        """Leave nothing open."""
+        if self._hub is not None:
+            self._hub.close()
+
     def say(self, key: str, **values: object) -> None:
         """Tell the person; never in the way of a program that reads standard output."""
         tell(self.texts(key, **values))
@@ -135,7 +152,11 @@ def command(app: typer.Typer, name: str | None = None, **settings: Any) -> Calla
 
         def run(ctx: typer.Context, **options: Any) -> None:  # noqa: ANN401  the function's own parameters
             said = {each.name: options.pop(each.name) for each in _COMMON}
-            function(Visit(Wishes(**said).over(ctx.obj or Wishes())), **options)
+            visit = Visit(Wishes(**said).over(ctx.obj or Wishes()))
+            try:
+                function(visit, **options)
+            finally:
+                visit.end()
 
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         parameters = [context, *(_by_name(each) for each in (*own, *_COMMON))]

@@ -81,13 +81,13 @@ class Wire:
         self._waits = waits
         self._sleep = sleep
 
-    def get(self, path: str, params: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401  JSON is anything
-        """What stands there.
+    def get(self, path: str, params: Mapping[str, object] | None = None, *, is_unwell_an_answer: bool = False) -> Any:  # noqa: ANN401  JSON is anything
+        """What stands there; a hub that says it is unwell (503) has answered only where that was asked.
 
         Raises:
             CesaiError: one of the kinds that `cesai.client.exits` lists.
         """
-        return self._ask("GET", path, params=params)
+        return self._ask("GET", path, params=params, final=503 if is_unwell_an_answer else None)
 
     def pages(self, path: str, params: Mapping[str, object] | None = None) -> Iterator[Any]:
         """Everything of a list, page by page, as it is asked for.
@@ -137,18 +137,20 @@ class Wire:
         params: Mapping[str, object] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        final: int | None = None,
     ) -> Any:  # noqa: ANN401  JSON is anything
         request = {
             "params": {name: value for name, value in (params or {}).items() if value is not None},
             "json": body,
             "headers": dict(headers or {}),
+            "final": final,
         }
         token = self._keys.token() if self._keys else None
         answer = self._send(method, path, {**request, "token": token})
         if answer.status_code == _UNAUTHORIZED and self._keys and token:
             fresh = self._keys.renew(token)
             answer = self._send(method, path, {**request, "token": fresh}) if fresh != token else answer
-        return self._read(answer)
+        return self._read(answer, final=final)
 
     def _send(self, method: str, path: str, request: Mapping[str, Any]) -> httpx.Response:
         headers = {"Accept-Language": self._texts.language, **request["headers"]}
@@ -164,14 +166,14 @@ class Wire:
                     raise NotReached(self._texts("not_reached", hub=self.hub, reason=spoken(error))) from None
                 self._sleep(wait)
                 continue
-            pause = _pause(answer, wait)
+            pause = None if answer.status_code == request["final"] else _pause(answer, wait)
             if pause is None:
                 return answer
             self._sleep(pause)
         raise AssertionError  # the last wait is None, and with it every way out is taken
 
-    def _read(self, answer: httpx.Response) -> Any:  # noqa: ANN401  JSON is anything
-        if answer.status_code >= _ERRORS_FROM:
+    def _read(self, answer: httpx.Response, *, final: int | None) -> Any:  # noqa: ANN401  JSON is anything
+        if answer.status_code >= _ERRORS_FROM and answer.status_code != final:
             raise self._error(answer)
         if answer.status_code == _NO_CONTENT:
             return None

@@ -76,7 +76,6 @@ def list_awards(visit: Visit, project: ProjectName) -> None:
         rows,
         [
             Column("awarded", lambda row: visit.texts.instant(row[0].awarded_at)),
-            Column("by", lambda row: row[0].awarded_by),
             Column("site", lambda row: row[1].site_id),
             Column("class", lambda row: row[1].gpu_class),
             Column("period", lambda row: row[1].period),
@@ -131,8 +130,9 @@ def balances(visit: Visit, *, account: Annotated[str | None, typer.Option(help="
         visit.hub.ledger.balances(account=account),
         [
             Column("account", lambda each: each.account),
-            Column("posted", lambda each: visit.texts.hours(each.posted_gpu_ms), is_number=True),
-            Column("pending", lambda each: visit.texts.hours(each.pending_gpu_ms), is_number=True),
+            Column("kind", lambda each: each.kind),
+            Column("stands at", lambda each: visit.texts.hours(each.gpu_ms), is_number=True),
+            Column("reserved", lambda each: visit.texts.hours(each.pending_gpu_ms), is_number=True),
         ],
     )
 
@@ -150,8 +150,10 @@ def entries(
     visit.list(
         visit.hub.ledger.entries(account=account, attempt=attempt),
         [
+            Column("", lambda each: each.number, is_number=True),
             Column("at", lambda each: visit.texts.instant(each.at)),
             Column("kind", lambda each: each.kind),
+            Column("phase", lambda each: each.phase),
             Column("from", lambda each: each.debit),
             Column("to", lambda each: each.credit),
             Column("amount", lambda each: visit.texts.hours(each.gpu_ms), is_number=True),

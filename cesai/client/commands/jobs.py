@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cesai.client.answers import Attempt, Job
+from cesai.client.answers import Attempt, Job, Place
 from cesai.client.exits import Exit, of_job
 from cesai.client.finding import find_job, short
 from cesai.client.jobfile import TEMPLATE, read_job_file
@@ -140,8 +140,16 @@ def why(visit: Visit, job: JobId) -> None:
     if visit.as_json:
         print_json(answer)
         return
-    for line in _said(answer):
-        sys.stdout.write(tame(line) + "\n")
+    sys.stdout.write(tame(f"{answer.state}: {answer.reason or '–'}") + "\n")
+    columns: list[Column[Place]] = [
+        Column("site", lambda place: place.site_id),
+        Column("partition", lambda place: place.partition),
+        Column("class", lambda place: place.gpu_class),
+        Column("GPUs free", lambda place: place.gpus_free, is_number=True),
+        Column("asked", lambda place: place.gpus_asked, is_number=True),
+        Column("stands against it", lambda place: place.obstacle),
+    ]
+    print_table(answer.places, columns)
 
 
 @command(app)
@@ -155,7 +163,6 @@ def events(visit: Visit, job: JobId) -> None:
             Column("what", lambda each: each.kind),
             Column("cause", lambda each: each.cause),
             Column("by", lambda each: each.actor),
-            Column("detail", lambda each: each.detail),
         ],
     )
 
@@ -225,18 +232,3 @@ def _attempt_columns(texts: Texts) -> list[Column[Attempt]]:
         Column("settled", lambda each: texts.hours(each.gpu_ms_settled), is_number=True),
         Column("reason", lambda each: each.reason),
     ]
-
-
-def _said(answer: object, indent: str = "") -> list[str]:
-    """An answer of any shape, a line per thing."""
-    if isinstance(answer, dict):
-        lines = []
-        for key, value in answer.items():
-            if isinstance(value, dict | list) and value:
-                lines += [f"{indent}{key}:", *_said(value, indent + "  ")]
-            elif value not in (None, [], {}):
-                lines.append(f"{indent}{key}: {value}")
-        return lines
-    if isinstance(answer, list):
-        return [line for item in answer for line in _said(item, indent)]
-    return [f"{indent}{answer}"]

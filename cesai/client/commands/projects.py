@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cesai.client.answers import Decision
 from cesai.client.exits import BadInput
-from cesai.client.tables import Column, print_fields, print_json
+from cesai.client.tables import Column, print_fields, print_json, print_table
 from cesai.client.visit import Visit, command
 
 app = typer.Typer(no_args_is_help=True, help="Projects and their members.")
@@ -39,6 +40,12 @@ def show(visit: Visit, project: ProjectName) -> None:
         print_json(found)
         return
     print_fields([("project", found.id), ("title", found.title), ("organisation", found.organisation)])
+    columns: list[Column[Decision]] = [
+        Column("site", lambda each: each.site_id),
+        Column("account", lambda each: each.account),
+        Column("refused because", lambda each: each.refused),
+    ]
+    print_table(found.sites, columns)
 
 
 @command(app)

@@ -56,6 +56,7 @@ def show(visit: Visit, site: SiteName) -> None:
             ("contact", contact.state),
             ("last heard", texts.instant(contact.last_heard_at)),
             ("trouble", contact.trouble),
+            ("no new work", found.closed),
             ("agent", contact.agent_version),
             ("scheduler", " ".join(filter(None, [contact.scheduler_version, contact.backend]))),
             ("inventory", texts.instant(contact.inventory_taken_at)),
@@ -202,6 +203,21 @@ def refuse(
     """Take none of a project's jobs (site admin)."""
     visit.hub.sites.refuse(site, project, reason=reason)
     visit.done()
+
+
+@command(app)
+def projects(visit: Visit, site: SiteName) -> None:
+    """Which projects the site takes, and which it refused (site admin)."""
+    visit.list(
+        visit.hub.sites.projects(site),
+        [
+            Column("project", lambda each: each.project_id),
+            Column("account", lambda each: each.account),
+            Column("refused because", lambda each: each.refused),
+            Column("decided", lambda each: visit.texts.instant(each.decided_at)),
+            Column("by", lambda each: each.decided_by),
+        ],
+    )
 
 
 @command(class_app, "list")
