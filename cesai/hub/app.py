@@ -158,21 +158,24 @@ def _remote_keys(settings: Settings) -> Fetch:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    embedded = await run_in_threadpool(start, app)
+    embedded = await run_in_threadpool(_start, app)
     yield
     if embedded is not None:
         await run_in_threadpool(lambda: embedded.stop(patience_s=STOP_PATIENCE_S))
     app.state.engine.dispose()
 
 
-def start(app: FastAPI) -> Embedded | None:
-    """What happens before the first request: the issuer's key and people, worker and beat where they are embedded."""
-    settings: Settings = app.state.settings
-    if settings.has_own_issuer:
+def prepare(app: FastAPI) -> None:
+    """Give the embedded issuer its key and its people; again changes nothing."""
+    if app.state.settings.has_own_issuer:
         with unit_of_work(app.state.engine) as db:
             keys.ensure_key(db, now=app.state.clock.now())
             users.seed(db, app.state.issuer_users, now=app.state.clock.now())
+
+
+def _start(app: FastAPI) -> Embedded | None:
+    prepare(app)
     bind_background(app.state.engine, app.state.clock)
-    if not settings.has_own_broker:
+    if not app.state.settings.has_own_broker:
         return None
     return Embedded.start(app.state.celery, app.state.engine, app.state.clock)

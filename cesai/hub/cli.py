@@ -111,7 +111,7 @@ def _only_server(engine: Engine) -> OnlyOne:
     until = time.monotonic() + HANDOVER_S
     while not only_one.is_mine():
         if time.monotonic() > until:
-            msg = "Another `cesai serve` works on this database with the embedded broker. End it, or set CESAI_BROKER_URL."
+            msg = "Another `cesai serve` with the embedded broker has this database. End it, or set CESAI_BROKER_URL."
             raise Unfit(msg)
         time.sleep(0.2)
     return only_one

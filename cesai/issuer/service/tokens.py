@@ -255,7 +255,7 @@ def active_claims(db: Session, config: Config, token: str, *, now: datetime) -> 
         return None
     person = users.person(store.user_by_id(db, session.user_id))
     current = {"realm_access": {"roles": list(person.roles)}} | rules.person_claims(person, is_service=False)
-    return claims | current
+    return {name: value for name, value in claims.items() if name != "groups"} | current
 
 
 def log_out(db: Session, config: Config, *, id_token_hint: str, now: datetime) -> Client | None:
