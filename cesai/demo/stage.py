@@ -17,9 +17,9 @@ import httpx
 from cesai.demo import postgres
 from cesai.demo.cast import EVERYBODY, LEADS, PASSWORD, Part, Person
 from cesai.demo.ports import Ports
-from cesai.demo.processes import Command, Keeper
+from cesai.demo.processes import Command, Keeper, NotReady
 from cesai.demo.runtime import Runtime
-from cesai.demo.slurm import SiteSpec, SlurmSite, missing, version
+from cesai.demo.slurm import SiteSpec, SiteTrouble, SlurmSite, missing, version
 from cesai.demo.steps import StepFailed, StepSkipped
 
 PROJECTS = tuple(LEADS)
@@ -105,10 +105,13 @@ class Stage:
         if absent := missing():
             msg = f"Slurm is not complete here ({', '.join(absent)} missing); as root, `make demo` installs it"
             raise StepSkipped(msg)
-        with ThreadPoolExecutor(len(self.sites)) as pool:
-            for site in self.sites.values():
-                self.folder(site.spec.name)
-            list(pool.map(SlurmSite.start, self.sites.values()))
+        for site in self.sites.values():
+            self.folder(site.spec.name)
+        try:
+            with ThreadPoolExecutor(len(self.sites)) as pool:
+                list(pool.map(SlurmSite.start, self.sites.values()))
+        except (SiteTrouble, NotReady) as trouble:
+            raise StepFailed(str(trouble)) from trouble
         return "\n".join(_describe(site) for site in self.sites.values())
 
     def start_agent(self, name: str, *, token: str | None) -> None:
@@ -175,7 +178,7 @@ class Stage:
             }
             for part in EVERYBODY
         ]
-        content = json.dumps(people, ensure_ascii=False, indent=1)
+        content = json.dumps({"users": people}, ensure_ascii=False, indent=1)
         return self.runtime.account.file(self.folder("hub") / "users.json", content, mode=0o600)
 
     def _enrol(self, config: Path, token: str) -> None:

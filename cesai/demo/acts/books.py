@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from cesai.demo.acts.work import Work
 from cesai.demo.cast import OPERATOR, Person
 from cesai.demo.slurm import SlurmSite
 from cesai.demo.stage import Stage
 from cesai.demo.steps import StepFailed, StepResult
+from cesai.kernel.ids import marker
 
 MS = 1_000
 WRAPPER_LATE_MS = 5 * MS  # per GPU: the wrapper starts after the allocation and ends before it
@@ -60,7 +62,7 @@ class Books:
             "ledger": {
                 "invariants_hold": self.operator.does("ledger", "verify")["invariants_hold"],
                 "balances": {
-                    row["account"]: row["balance_gpu_ms"] for row in self.operator_items("ledger", "balances")
+                    row["account"]: row["gpu_ms"] for row in self.operator_items("ledger", "balances")
                 },
             },
             "steps": [
@@ -84,7 +86,7 @@ class Books:
             "kind": site["kind"],
             "backend": site["contact"]["backend"],
             "scheduler_version": site["contact"]["scheduler_version"],
-            "gpus": site["contact"]["gpus"],
+            "gpus": site["gpus"],
             "inventory_age_s": site["contact"]["inventory_age_s"],
         }
 
@@ -94,18 +96,19 @@ class Books:
             "id": job["id"],
             "project": job["project"],
             "state": job["state"],
-            "attempts": [self._attempt(attempt) for attempt in job["attempts"]],
+            "attempts": [
+                self._attempt(attempt, marker(UUID(job["id"]), attempt["number"])) for attempt in job["attempts"]
+            ],
         }
 
-    def _attempt(self, attempt: dict[str, Any]) -> dict[str, Any]:
+    def _attempt(self, attempt: dict[str, Any], name: str) -> dict[str, Any]:
         site = self.stage.sites[attempt["site"]]
-        accounting = accounting_gpu_ms(site, attempt["marker"]) if attempt["external_id"] else 0
         return {
             "site": attempt["site"],
             "external_id": attempt["external_id"],
             "gpu_ms_reserved": attempt["gpu_ms_reserved"],
             "gpu_ms_settled": attempt["gpu_ms_settled"],
-            "gpu_ms_accounting": accounting,
+            "gpu_ms_accounting": accounting_gpu_ms(site, name),
             "gpu_ms_scheduler": scheduler_gpu_ms(site, attempt["external_id"]) if attempt["external_id"] else 0,
             "gpu_ms_wrapper": attempt["gpu_ms_wrapper"],
             "gpus": attempt["gpus"],

@@ -184,10 +184,15 @@ StorageLoc=slurm_acct_db
 
 
 def mariadb_cnf(layout: Layout, user: str) -> str:
-    """my.cnf of a small server whose data may be lost with the machine."""
+    """my.cnf of a small server whose data may be lost with the machine.
+
+    Its own folder for temporary tables: a server that starts removes those of another that shares the folder.
+    """
     return f"""[mariadbd]
 user={user}
 datadir={layout.database}/data
+tmpdir={layout.database}/tmp
+tmpdir={layout.database}/tmp
 socket={layout.sockets}/mariadb
 pid-file={layout.database}/mariadbd.pid
 init-file={layout.database}/init.sql

@@ -238,7 +238,7 @@ class SlurmSite:
             msg = f"{account.name} cannot enter {folder}; choose a folder whose parents are open to others (mode o+x)"
             raise SiteTrouble(msg)
         spools = [f"state/{node}" for node in self.spec.node_names]
-        for name in ("etc", "logs", "state", "state/ctld", "gpus", "mariadb", *spools):
+        for name in ("etc", "logs", "state", "state/ctld", "gpus", "mariadb", "mariadb/tmp", *spools):
             account.folder(folder / name)
         account.folder(folder / "secrets", mode=0o700)
         if not self.work.exists():
@@ -300,12 +300,17 @@ class SlurmSite:
 
     def _start_mariadb(self) -> None:
         defaults = f"--defaults-file={self.folder}/etc/my.cnf"
-        if not (self.layout.database / "data" / "mysql").exists():
+        # A stamp, not the data: an installation that was interrupted leaves a folder that looks whole.
+        stamp = self.layout.database / "installed"
+        if not stamp.exists():
+            shutil.rmtree(self.layout.database / "data", ignore_errors=True)
             line = ["mariadb-install-db", defaults, "--auth-root-authentication-method=normal", "--skip-test-db"]
             done = self.run(line, check=False)
             if done.returncode != 0:
-                msg = f"mariadb-install-db failed: {done.stdout[-500:]} {done.stderr[-500:]}"
+                log = processes.tail(self.keeper.log("mariadb"))
+                msg = f"mariadb-install-db ended with {done.returncode}: {done.stderr[-500:]}\n{log}"
                 raise SiteTrouble(msg)
+            self.account.file(stamp, "")
         self._start("mariadb", [found("mariadbd"), defaults], listens="mariadb")
 
     def _start_slurmdbd(self) -> None:
