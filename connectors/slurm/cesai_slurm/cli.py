@@ -42,6 +42,8 @@ class Commands:
     """Runs Slurm's commands: word lists, a clean environment, an end."""
 
     settings: Settings
+    # Words before each command that make it run as another account (setpriv …, sudo -n -u …).
+    prefix: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """Nothing of the agent's own: SBATCH_* would beat our options, secrets would reach jobs. Times come in UTC."""
@@ -58,7 +60,7 @@ class Commands:
         """
         try:
             done = subprocess.run(  # noqa: S603  a word list of our own
-                list(words),
+                [*self.prefix, *words],
                 input=text.encode(),
                 capture_output=True,
                 env=self.environment(),

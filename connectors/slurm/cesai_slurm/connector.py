@@ -29,12 +29,16 @@ def connect(settings: Mapping[str, object]) -> SlurmConnector:
     Raises:
         ValueError: a setting is missing, unknown or malformed; the sentence names it.
     """
-    read = read_settings(settings)
-    commands = Commands(read)
-    backend: Backend = CliBackend(read, commands)
-    if read.backend is BackendName.REST:
-        backend = RestBackend.of(read, commands)
-    return SlurmConnector(read, backend, Folders(read), commands, SystemClock())
+    return assemble(read_settings(settings))
+
+
+def assemble(settings: Settings, *, prefix: Sequence[str] = ()) -> SlurmConnector:
+    """A connector whose commands run behind these words, as another account than the agent's."""
+    commands = Commands(settings, tuple(prefix))
+    backend: Backend = CliBackend(settings, commands)
+    if settings.backend is BackendName.REST:
+        backend = RestBackend.of(settings, commands)
+    return SlurmConnector(settings, backend, Folders(settings), commands, SystemClock())
 
 
 @dataclass(frozen=True, slots=True)
