@@ -191,8 +191,7 @@ def mariadb_cnf(layout: Layout, user: str) -> str:
     return f"""[mariadbd]
 user={user}
 datadir={layout.database}/data
-tmpdir={layout.database}/tmp
-tmpdir={layout.database}/tmp
+tmpdir={layout.database}/scratch
 socket={layout.sockets}/mariadb
 pid-file={layout.database}/mariadbd.pid
 init-file={layout.database}/init.sql

@@ -238,7 +238,7 @@ class SlurmSite:
             msg = f"{account.name} cannot enter {folder}; choose a folder whose parents are open to others (mode o+x)"
             raise SiteTrouble(msg)
         spools = [f"state/{node}" for node in self.spec.node_names]
-        for name in ("etc", "logs", "state", "state/ctld", "gpus", "mariadb", "mariadb/tmp", *spools):
+        for name in ("etc", "logs", "state", "state/ctld", "gpus", "mariadb", "mariadb/scratch", *spools):
             account.folder(folder / name)
         account.folder(folder / "secrets", mode=0o700)
         if not self.work.exists():
