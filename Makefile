@@ -10,7 +10,7 @@ RUNS ?= 100
 # Packages must be no younger than a week when they are locked: what is bad is often found by then.
 NEWEST = $(shell date -d '7 days ago' +%F)
 
-.PHONY: help install machine demo demo-clean clean test test-fast check lock chaos
+.PHONY: help install machine demo demo-clean clean test test-fast check reference lock chaos
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1 \t/p' Makefile
@@ -51,9 +51,15 @@ check: install ## what a machine can say about the code
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python tests/architecture/rules_check.py
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/pytest -q tests/architecture/test_migrations.py
 
 chaos: machine ## break real daemons RUNS times (100)
 	@CESAI_CAMPAIGN=$(RUNS) $(BIN)/pytest -q -m fault $(ARGS)
+
+reference: install ## write the pages of docs/reference anew
+	@$(BIN)/python docs/generate.py
 
 lock: ## choose the packages anew; needs uv
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-package cesai --all-extras \

@@ -35,9 +35,9 @@ def cli_page() -> Lines:
     """Every command with its help."""
     yield from ("# The command line", "", MADE, "")
     yield from (
-        "`cesai` speaks to a hub over HTTP. Sign in once with `cesai login --hub URL`. Every command takes `--profile`,",
-        "`--hub`, `--json` and `--lang` before or behind its name. Help is in English; messages are in German or English,",
-        "amounts are in GPU-hours and times are those of your own clock.",
+        "`cesai` speaks to a hub over HTTP. Sign in once: `cesai login --hub URL`. Every command takes `--profile`,",
+        "`--hub`, `--json` and `--lang` before or behind its name. Help is in English, messages are in German or",
+        "English, amounts are in GPU-hours, times are those of your own clock.",
         "`cesai --install-completion` completes words in your shell.",
         "",
         "Commands of the hub itself (`serve`, `db`, …) are there where it is installed.",
