@@ -53,6 +53,7 @@ class Job(Table):
     home_site_id: Mapped[str | None] = mapped_column(
         ForeignKey("site.id")
     )  # the only site that will do: where the checkpoints of the resumed job are
+    resume_from: Mapped[str | None]  # the checkpoint folder of the resumed job
     created_at: Mapped[datetime]
     created_by_id: Mapped[UUID]
     created_by: Mapped[str]
@@ -79,6 +80,7 @@ class Attempt(Table):
         # Exactly one effective run begins here: a job has one open attempt at any time.
         Index("uq_attempt_one_open", "job_id", unique=True, postgresql_where=text("state <> 'ENDED'")),
         Index("ix_attempt_owed", "site_id", postgresql_where=text("is_owed")),
+        Index("ix_attempt_log", "site_id", postgresql_where=text("NOT is_log_complete")),
         Index("ix_attempt_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
@@ -112,8 +114,9 @@ class Attempt(Table):
     reserved_gpu_ms: Mapped[int]
     placed_at: Mapped[datetime]
     latest_end: Mapped[datetime]
-    started_at: Mapped[datetime | None]
-    ended_at: Mapped[datetime | None]  # by the site's own clock
+    running_known_at: Mapped[datetime | None]  # by the hub's clock, so never before the start
+    started_at: Mapped[datetime | None]  # by the site's own clock
+    ended_at: Mapped[datetime | None]  # the same
     end_known_at: Mapped[datetime | None]  # by the hub's
     wrapper_started_at: Mapped[datetime | None]
     wrapper_ended_at: Mapped[datetime | None]

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("walltime_minutes", sa.BigInteger(), nullable=False),
         sa.Column("resume_job_id", sa.Uuid(), nullable=True),
         sa.Column("home_site_id", sa.Text(), nullable=True),
+        sa.Column("resume_from", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_by_id", sa.Uuid(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
@@ -84,6 +85,7 @@ def upgrade() -> None:
         sa.Column("reserved_gpu_ms", sa.BigInteger(), nullable=False),
         sa.Column("placed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("latest_end", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("running_known_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("end_known_at", sa.DateTime(timezone=True), nullable=True),
@@ -118,6 +120,9 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_attempt_due_at", "attempt", ["due_at"], unique=False, postgresql_where=sa.text("due_at IS NOT NULL")
+    )
+    op.create_index(
+        "ix_attempt_log", "attempt", ["site_id"], unique=False, postgresql_where=sa.text("NOT is_log_complete")
     )
     op.create_index("ix_attempt_owed", "attempt", ["site_id"], unique=False, postgresql_where=sa.text("is_owed"))
     op.create_index(
@@ -184,6 +189,7 @@ def downgrade() -> None:
     op.drop_table("job_event")
     op.drop_index("uq_attempt_one_open", table_name="attempt", postgresql_where=sa.text("state <> 'ENDED'"))
     op.drop_index("ix_attempt_owed", table_name="attempt", postgresql_where=sa.text("is_owed"))
+    op.drop_index("ix_attempt_log", table_name="attempt", postgresql_where=sa.text("NOT is_log_complete"))
     op.drop_index("ix_attempt_due_at", table_name="attempt", postgresql_where=sa.text("due_at IS NOT NULL"))
     op.drop_table("attempt")
     op.drop_index("ix_job_project_id_id", table_name="job")

@@ -225,14 +225,41 @@ def test_an_unknown_class_hears_the_nearest_known():
     assert "known are A100, H100" in asking.unknown_name("TPU", {"H100", "A100"}, kind="GPU class")
 
 
+def open_attempt(state=AttemptState.SUBMITTED, *, is_fetched=True, running_known_at=None):
+    return patience.Open(
+        state=state,
+        is_fetched=is_fetched,
+        placed_at=NOON,
+        running_known_at=running_known_at,
+        patience_minutes=120,
+        walltime_minutes=60,
+        margin_minutes=2,
+    )
+
+
+def after_minutes(minutes):
+    return NOON + timedelta(minutes=minutes)
+
+
 def test_an_attempt_that_was_not_seen_to_begin_is_never_surely_over():
-    over = {"walltime_minutes": 60, "margin_minutes": 2}
-    assert not patience.is_surely_over(None, now=NOON + timedelta(days=99), **over)
-    assert patience.is_surely_over(NOON, now=NOON + timedelta(minutes=62), **over)
-    assert not patience.is_surely_over(NOON, now=NOON + timedelta(minutes=61), **over)
+    assert not patience.is_surely_over(open_attempt(), NOON + timedelta(days=99))
+    running = open_attempt(AttemptState.RUNNING, running_known_at=NOON)
+    assert patience.is_surely_over(running, after_minutes(62))
+    assert not patience.is_surely_over(running, after_minutes(61))
 
 
 def test_patience_ends_for_what_waits_and_not_for_what_runs():
-    for state, out in ((AttemptState.SUBMITTED, True), (AttemptState.RUNNING, False)):
-        waiting = patience.Waiting(state, NOON, patience_minutes=60)
-        assert patience.is_out_of_patience(waiting, NOON + timedelta(minutes=60)) is out
+    assert patience.is_out_of_patience(open_attempt(), after_minutes(120))
+    assert not patience.is_out_of_patience(open_attempt(), after_minutes(119))
+    assert not patience.is_out_of_patience(open_attempt(AttemptState.RUNNING), after_minutes(500))
+
+
+def test_an_order_that_nobody_fetches_is_taken_back_after_three_minutes():
+    assert patience.is_unfetched(open_attempt(is_fetched=False), after_minutes(3))
+    assert not patience.is_unfetched(open_attempt(is_fetched=True), after_minutes(3))
+
+
+@given(st.booleans(), st.none() | st.integers(0, 500), st.integers(0, 5000))
+def test_every_open_attempt_is_looked_at_again(is_fetched, running, now):
+    one = open_attempt(is_fetched=is_fetched, running_known_at=None if running is None else after_minutes(running))
+    assert patience.next_look(one, after_minutes(now)) > after_minutes(now)

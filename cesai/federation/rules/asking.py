@@ -63,7 +63,7 @@ def too_long(asked: Asked, rooms: Sequence[Room]) -> str | None:
     """Why no partition that can hold the job would let it run so long; None when one does."""
     holding = [room for room in _eligible(asked, rooms) if _holds(room, asked)]
     limits = [room.max_walltime_minutes for room in holding if room.max_walltime_minutes is not None]
-    if len(limits) < len(holding) or any(asked.walltime_minutes <= limit for limit in limits):
+    if not limits or len(limits) < len(holding) or any(asked.walltime_minutes <= limit for limit in limits):
         return None
     return (
         f"A wall time of {asked.walltime_minutes} minutes is over every partition's limit (the longest is "

@@ -54,7 +54,7 @@ def ending(ended: Ended) -> Ending:
     if outcome is Outcome.SUCCEEDED:
         return Ending(JobState.SUCCEEDED, _WORDS[outcome])
     if ended.is_cancel_wished and _is_end_by_wish(outcome):
-        return Ending(JobState.CANCELLED, "It was cancelled as wished, and the site confirmed it.")
+        return Ending(JobState.CANCELLED, "It was cancelled as wished.")
     if ended.is_moved and _is_end_by_wish(outcome):
         return Ending(JobState.QUEUED, "It is placed anew.")
     if outcome is Outcome.ABSENT:

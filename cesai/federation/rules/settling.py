@@ -13,6 +13,8 @@ FLAG_AFTER = timedelta(hours=1)  # from then on people see that accounting has n
 STAMPS_AFTER = timedelta(hours=24)  # from then on the wrapper's stamps stand in, until accounting tells
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_LONGEST = timedelta(days=400)
+_MOST_GPU_MS = 10**15
 _WRAPPER_BELOW_S = 5
 _WRAPPER_ABOVE_S = 1
 _SCHEDULER_S = 1
@@ -74,6 +76,8 @@ def doubt(launch: Launch) -> str | None:
         return "its times are impossible"
     if launch.ended_at < launch.started_at:
         return "it ends before it starts"
+    if launch.ended_at - launch.started_at > _LONGEST or launch.gpu_ms > _MOST_GPU_MS:
+        return f"it is longer than {_LONGEST.days} days or larger than any machine"
     # A second more: accounting cuts both stamps to whole seconds.
     longest_ms = (_milliseconds(launch.ended_at - launch.started_at) + MS_PER_SECOND) * launch.gpus
     if launch.gpu_ms > longest_ms:

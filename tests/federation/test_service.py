@@ -1,0 +1,565 @@
+"""Does a job become exactly one effective run, and its use exactly one cost, whatever sites tell?"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from cesai.allocations import service as allocations
+from cesai.db.paging import PageRequest
+from cesai.federation import service, store
+from cesai.kernel.amounts import ZERO, GpuMilliseconds
+from cesai.kernel.errors import NotFound, Refused
+from cesai.kernel.states import AttemptState, JobState, Outcome
+from cesai.sites import service as sites
+from tests.federation.conftest import OPERATOR, pool
+
+HOUR = timedelta(hours=1)
+
+
+# Submitting
+
+
+def test_a_job_of_a_stranger_is_refused_without_saying_whether_the_project_is_there(world):
+    with pytest.raises(Refused, match="not a member of a project legal-llm") as there:
+        world.submit(by=world.stranger)
+    with pytest.raises(Refused) as missing:
+        world.submit(by=world.stranger, project="no-such")
+    assert there.value.sentence.replace("legal-llm", "no-such") == missing.value.sentence
+
+
+def test_an_unknown_class_is_refused_with_the_nearest_known(world):
+    with pytest.raises(Refused, match=r"H1000.*H100"):
+        world.submit(gpu_class="H1000")
+
+
+def test_a_job_larger_than_any_site_is_refused_with_the_numbers(world):
+    with pytest.raises(Refused, match=r"3 nodes x 4 GPUs is larger than any site has \(juelich gpu 2 x 4\)"):
+        world.submit(nodes=3, gpus_per_node=4)
+
+
+def test_a_wall_time_over_every_limit_is_refused_with_the_longest(world):
+    with pytest.raises(Refused, match="the longest is 1440 minutes"):
+        world.submit(walltime="2d")
+
+
+def test_a_job_larger_than_the_award_left_is_refused_with_what_is_left(world):
+    with pytest.raises(Refused, match="100"):
+        world.submit(nodes=2, gpus_per_node=4, walltime="13h")
+
+
+def test_queued_jobs_do_not_count_against_the_award(world):
+    for _ in range(3):
+        world.submit(nodes=2, gpus_per_node=4, walltime="12h")
+
+
+def test_an_unknown_site_is_refused_with_the_nearest_known(world):
+    with pytest.raises(Refused, match="did you mean juelich"):
+        world.submit(sites="julich")
+
+
+def test_a_project_that_no_site_took_in_is_told_what_to_do(world):
+    with pytest.raises(Refused, match="No site has accepted other yet"):
+        world.submit(by=world.stranger, project="other")
+
+
+def test_a_submitted_job_waits_and_has_its_first_event(world):
+    job = world.submit()
+    assert job.state == JobState.QUEUED
+    assert world.kinds(job) == ["submitted"]
+    assert service.why(world.db, job.id, by=world.member, now=world.now).places[0].site_id == "juelich"
+
+
+# Resuming
+
+
+def end(world, attempt, outcome=Outcome.SUCCEEDED, *, seconds=600, **facts):
+    """Run an attempt to its end, with its usage and log."""
+    world.juelich.tell(attempt.id, "RUNNING", external_id="100")
+    world.clock.move(timedelta(seconds=seconds))
+    world.juelich.sync(
+        attempts=[world.juelich.report(attempt.id, "ENDED", outcome=outcome, is_usage_complete=True, **facts)],
+        usage=[world.juelich.usage(attempt, seconds=seconds, gpus=attempt.charged_gpus)],
+        logs=[world.juelich.log(attempt.id, 0, b"done\n", is_end=True)],
+    )
+    return world.fresh(attempt)
+
+
+def test_a_job_resumes_at_the_site_where_the_checkpoints_are(world):
+    attempt = world.place()
+    with pytest.raises(Refused, match="still PLACED"):
+        world.submit(resume=str(attempt.job_id))
+    end(world, attempt, Outcome.CANCELLED)
+    again = world.place(resume=str(attempt.job_id))
+    assert again.site_id == "juelich"
+    assert again.order["resume_from"] == f"jobs/{attempt.job_id.hex}/checkpoints"
+    assert again.order["checkpoint_folder"] == f"jobs/{again.job_id.hex}/checkpoints"
+    with pytest.raises(Refused, match="are at juelich"):
+        world.submit(resume=str(attempt.job_id), sites="rwth")
+
+
+def test_a_job_of_others_cannot_be_resumed_and_one_that_never_ran_has_nothing_to_resume(world):
+    job = world.submit()
+    service.cancel(world.db, job.id, None, by=world.member, now=world.now)
+    with pytest.raises(Refused, match="has never run"):
+        world.submit(resume=str(job.id))
+    with pytest.raises(Refused, match=r"no job .* of yours"):
+        world.submit(resume=str(job.id), by=world.stranger, project="other")
+
+
+# Placing
+
+
+def test_placing_books_the_reservation_with_the_attempt(world):
+    attempt = world.place(gpus_per_node=2, walltime=58)
+    assert attempt.state == AttemptState.PLANNED
+    assert attempt.reserved_gpu_ms == 2 * 60 * 60_000
+    assert world.line().pending.value == attempt.reserved_gpu_ms
+    assert store.job(world.db, attempt.job_id).state == JobState.PLACED
+    assert attempt.marker == f"{attempt.job_id.hex}-a1"
+    assert world.holds()
+
+
+def test_of_two_jobs_that_race_for_the_last_hours_the_second_waits_with_that_reason(world):
+    first, second = (world.submit(nodes=2, gpus_per_node=1, walltime="24h") for _ in range(2))
+    third = world.submit(nodes=2, gpus_per_node=1, walltime="24h")
+    world.round()
+    states = [world.fresh(job).state for job in (first, second, third)]
+    assert states == [JobState.PLACED, JobState.PLACED, JobState.QUEUED]
+    assert world.fresh(third).waiting_reason
+    assert world.holds()
+
+
+def test_whole_nodes_are_reserved_where_a_partition_is_exclusive(world):
+    world.juelich.tell_capacity(pool("juelich", is_exclusive=True))
+    attempt = world.place(nodes=2, gpus_per_node=1, walltime=58)
+    assert attempt.charged_gpus == 8
+    assert attempt.reserved_gpu_ms == 8 * 60 * 60_000
+
+
+def test_a_job_has_one_open_attempt_at_any_time(world):
+    attempt = world.place()
+    with pytest.raises(IntegrityError, match="uq_attempt_one_open"), world.db.begin_nested():
+        world.db.execute(
+            text(
+                "INSERT INTO attempt SELECT (jsonb_populate_record(a, jsonb_build_object("
+                "'id', gen_random_uuid(), 'number', 2, 'marker', 'x'))).* FROM attempt a WHERE id = :id"
+            ),
+            {"id": attempt.id},
+        )
+
+
+def test_a_draining_site_gets_no_job_and_the_job_says_so(world):
+    sites.set_draining(world.db, "juelich", is_draining=True, by=OPERATOR, now=world.now)
+    job = world.submit()
+    assert world.round() == 0
+    assert "draining" in world.fresh(job).waiting_reason
+
+
+def test_a_second_round_places_nothing_again(world):
+    world.place()
+    assert world.round() == 0
+
+
+# The agent's orders and reports
+
+
+def test_an_agent_gets_its_own_sites_orders_whole_and_again(world):
+    attempt = world.place()
+    reply = world.juelich.sync()
+    assert [order.attempt_id for order in reply.orders] == [str(attempt.id)]
+    assert reply.orders[0].script == "#!/bin/sh\ntrue\n"
+    assert reply.orders[0].account == "llm"
+    assert world.juelich.sync().orders == reply.orders
+    assert world.rwth.sync().orders == ()
+    assert reply.accounts == ("llm",)
+
+
+def test_the_order_revision_moves_when_a_job_is_placed(world):
+    before = world.juelich.sync().revision
+    world.place()
+    assert service.order_revision(world.db, "juelich") != before
+
+
+def test_an_attempt_runs_to_its_end_and_its_use_is_booked(world):
+    attempt = world.place(gpus_per_node=2)
+    world.juelich.sync()
+    for state in ("SUBMITTING", "SUBMITTED"):
+        world.juelich.tell(attempt.id, state)
+    end(world, attempt, exit_code=0)
+    job = store.job(world.db, attempt.job_id)
+    assert job.state == JobState.SUCCEEDED
+    assert attempt.is_settled
+    assert allocations.settled(world.db, [attempt.id])[attempt.id] == GpuMilliseconds(2 * 600_000)
+    assert world.line().pending == ZERO
+    assert world.holds()
+    assert world.kinds(job) == [
+        "submitted",
+        "placed",
+        "submitting",
+        "submitted",
+        "running",
+        "running",
+        "ended",
+        "succeeded",
+        "settled",
+    ]
+
+
+def test_an_attempt_is_forgotten_only_when_its_end_use_and_log_are_here(world):
+    attempt = world.place()
+    world.juelich.sync()
+    reply = world.juelich.tell(attempt.id, "ENDED", outcome="SUCCEEDED")
+    assert (reply.orders, reply.settled) == ((), ())
+    assert reply.log_wants[0].offset == 0
+    reply = world.juelich.tell(attempt.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    assert reply.settled == ()
+    last = world.juelich.report(attempt.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    reply = world.juelich.sync(attempts=[last], logs=[world.juelich.log(attempt.id, 0, b"", is_end=True)])
+    assert reply.settled == (str(attempt.id),)
+    assert reply.log_wants == ()
+
+
+def test_reports_in_any_order_end_in_the_same_rows_and_the_same_ledger(world):
+    history = [
+        ("SUBMITTING", {}),
+        ("SUBMITTED", {"external_id": "100"}),
+        ("RUNNING", {"external_id": "100"}),
+        ("ENDED", {"external_id": "100", "outcome": "SUCCEEDED", "is_usage_complete": True}),
+    ]
+
+    @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(order=st.permutations([*range(4), *range(4)]), data=st.data())
+    def check(order, data):
+        attempt = world.place()
+        world.juelich.sync()
+        record = world.juelich.usage(attempt, seconds=60, gpus=1)
+        told = [world.juelich.report(attempt.id, state, **facts) for state, facts in history]
+        revised = record | {"revision": 2, "gpu_ms": 50_000}
+        records = data.draw(st.permutations([record, revised, record, revised]))
+        for index, chosen in enumerate(order):
+            world.juelich.sync(attempts=[told[chosen]], usage=records[index : index + 1])
+        world.fresh(attempt)
+        job = world.fresh(store.job(world.db, attempt.job_id))
+        assert (attempt.state, attempt.outcome, job.state) == ("ENDED", "SUCCEEDED", "SUCCEEDED")
+        assert allocations.settled(world.db, [attempt.id])[attempt.id] == GpuMilliseconds(50_000)
+        assert world.line().pending == ZERO
+
+    check()
+    assert world.holds()
+
+
+def test_a_report_of_another_site_changes_nothing(world):
+    attempt = world.place()
+    world.juelich.sync()
+    world.rwth.tell(attempt.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    world.rwth.tell("no-uuid", "RUNNING")
+    assert world.fresh(attempt).state == AttemptState.PLANNED
+
+
+def test_an_impossible_report_is_kept_as_evidence_and_changes_nothing(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "RUNNING")
+    world.juelich.tell(attempt.id, "SUBMITTED")
+    world.juelich.tell(attempt.id, "ENDED")
+    job = store.job(world.db, attempt.job_id)
+    assert world.fresh(attempt).state == AttemptState.RUNNING
+    assert world.kinds(job).count("evidence") == 2
+
+
+def test_evidence_of_a_site_that_errs_for_ever_does_not_pile_up(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "RUNNING")
+    for _ in range(30):
+        world.juelich.tell(attempt.id, "SUBMITTED")
+    assert world.kinds(store.job(world.db, attempt.job_id)).count("evidence") == 20
+
+
+def test_a_report_about_an_older_attempt_changes_nothing_of_the_job(world):
+    first = world.place(retry={"causes": ["NODE_FAIL"], "limit": 1})
+    world.juelich.tell(first.id, "RUNNING")
+    world.juelich.tell(first.id, "ENDED", outcome="NODE_FAIL")
+    world.round()
+    second = world.attempt(store.job(world.db, first.job_id))
+    assert (second.number, second.state) == (2, AttemptState.PLANNED)
+    world.juelich.tell(first.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    assert store.job(world.db, first.job_id).state == JobState.PLACED
+    assert world.fresh(first).outcome == Outcome.NODE_FAIL
+
+
+def test_text_with_nul_and_impossible_times_from_a_site_break_nothing(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "SUBMITTED", reason="a\0b", submit_time="0001-01-01T00:00:00+14:00")
+    assert world.fresh(attempt).submit_time is None
+    assert "\0" not in attempt.reason
+
+
+def test_the_order_of_a_job_holds_no_secret_and_its_entrypoint_as_a_script(world):
+    attempt = world.place(script=None, entrypoint="false && true; echo $X", environment={"X": "1"})
+    assert attempt.order["script"] == "#!/bin/sh\nset -e\nfalse && true; echo $X\n"
+    assert attempt.order["environment"] == {"X": "1"}
+
+
+# Cost
+
+
+def test_a_node_failure_costs_the_site_and_not_the_group(world):
+    attempt = end(world, world.place(), Outcome.NODE_FAIL)
+    assert world.line().posted == world.line().awarded - world.line().left
+    assert world.line().left == world.line().awarded
+    assert attempt.is_settled
+    assert world.holds()
+
+
+def test_an_attempt_that_never_ran_gives_everything_back(world):
+    attempt = world.place()
+    world.juelich.sync()
+    world.juelich.tell(attempt.id, "ENDED", outcome="REJECTED", reason="BadConstraints")
+    assert world.line().left == world.line().awarded
+    job = store.job(world.db, attempt.job_id)
+    assert job.state == JobState.FAILED
+    assert "BadConstraints" in job.cause
+
+
+def test_a_late_correction_is_booked_as_one(world):
+    attempt = end(world, world.place())
+    world.juelich.sync(usage=[world.juelich.usage(attempt, seconds=600, gpus=1, revision=2, gpu_ms=1_000)])
+    assert allocations.settled(world.db, [attempt.id])[attempt.id] == GpuMilliseconds(1_000)
+    assert "corrected" in world.kinds(store.job(world.db, attempt.job_id))
+    assert world.holds()
+
+
+def test_use_that_cannot_be_is_kept_and_not_booked(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "RUNNING")
+    world.clock.move(HOUR)
+    odd = world.juelich.usage(attempt, seconds=60, gpus=1, gpu_ms=10**9)
+    told = world.juelich.report(attempt.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    reply = world.juelich.sync(attempts=[told], usage=[odd])
+    assert reply.usage_booked == ((odd["key"], 1),)
+    assert allocations.settled(world.db, [attempt.id]).get(attempt.id, ZERO) == ZERO
+    assert "usage-doubted" in world.kinds(store.job(world.db, attempt.job_id))
+
+
+def test_a_strangers_job_under_our_account_is_booked_as_nobodys(world):
+    world.clock.move(HOUR)
+    record = world.juelich.usage(None, seconds=60, gpus=2, kind="unattributed")
+    reply = world.juelich.sync(usage=[record])
+    assert reply.usage_booked == ((record["key"], 1),)
+    balances = allocations.balances(world.db, PageRequest(limit=100), account="UNATTRIBUTED").items
+    assert [one.balance for one in balances] == [GpuMilliseconds(120_000)]
+    assert world.holds()
+
+
+def test_an_attempt_of_another_site_is_booked_as_nobodys_too(world):
+    attempt = world.place()
+    world.clock.move(HOUR)
+    world.rwth.sync(usage=[world.rwth.usage(attempt, seconds=60, gpus=1)])
+    assert allocations.settled(world.db, [attempt.id]).get(attempt.id, ZERO) == ZERO
+    assert world.holds()
+
+
+def test_witnesses_that_disagree_are_shown(world):
+    attempt = end(world, world.place(), scheduler_gpu_ms=999_000)
+    assert attempt.is_usage_flagged
+    assert "witnesses-apart" in world.kinds(store.job(world.db, attempt.job_id))
+
+
+def test_accounting_that_stays_silent_is_flagged_then_stood_in_for_and_corrected_when_it_speaks(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "RUNNING")
+    stamps = {"started_at": world.now.isoformat(), "ended_at": (world.now + timedelta(minutes=10)).isoformat()}
+    record = world.juelich.usage(attempt, seconds=590, gpus=1)
+    world.juelich.tell(attempt.id, "ENDED", outcome="SUCCEEDED", stamps=stamps)
+    job = store.job(world.db, attempt.job_id)
+    world.clock.move(HOUR)
+    world.sweep()
+    assert world.kinds(job)[-1] == "usage-missing"
+    assert not world.fresh(attempt).is_settled
+    world.clock.move(23 * HOUR)
+    world.sweep()
+    assert world.fresh(attempt).is_settled
+    assert allocations.settled(world.db, [attempt.id])[attempt.id] == GpuMilliseconds(600_000)
+    world.juelich.sync(usage=[record])
+    assert allocations.settled(world.db, [attempt.id])[attempt.id] == GpuMilliseconds(590_000)
+    assert world.holds()
+
+
+# Cancelling
+
+
+def test_a_queued_job_is_cancelled_at_once(world):
+    job = world.submit()
+    service.cancel(world.db, job.id, "wrong data", by=world.member, now=world.now)
+    assert world.fresh(job).state == JobState.CANCELLED
+    assert "wrong data" in job.cause
+    assert world.round() == 0
+
+
+def test_a_job_that_no_agent_has_fetched_is_cancelled_at_once_and_never_handed_out(world):
+    attempt = world.place()
+    service.cancel(world.db, attempt.job_id, None, by=world.member, now=world.now)
+    assert store.job(world.db, attempt.job_id).state == JobState.CANCELLED
+    assert world.fresh(attempt).outcome == Outcome.ABSENT
+    assert world.juelich.sync().orders == ()
+    assert world.line().left == world.line().awarded
+
+
+@pytest.mark.parametrize("state", ["SUBMITTING", "UNKNOWN", "SUBMITTED", "RUNNING"])
+def test_a_cancel_is_a_wish_until_the_site_has_told_a_final_state(world, state):
+    attempt = world.place()
+    world.juelich.sync()
+    world.juelich.tell(attempt.id, state)
+    before = service.order_revision(world.db, "juelich")
+    service.cancel(world.db, attempt.job_id, None, by=world.member, now=world.now)
+    service.cancel(world.db, attempt.job_id, None, by=world.member, now=world.now)
+    assert service.order_revision(world.db, "juelich") == before + 1
+    assert store.job(world.db, attempt.job_id).state in {JobState.PLACED, JobState.RUNNING}
+    assert [order.wish for order in world.juelich.sync().orders] == ["cancel"]
+    reply = world.juelich.tell(attempt.id, "ENDED", outcome="CANCELLED", is_usage_complete=True)
+    assert reply.orders == ()
+    assert world.fresh(store.job(world.db, attempt.job_id)).state == JobState.CANCELLED
+    assert world.holds()
+
+
+def test_a_job_that_ended_before_the_wish_reached_it_keeps_its_own_end(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "RUNNING")
+    service.cancel(world.db, attempt.job_id, None, by=world.member, now=world.now)
+    world.juelich.tell(attempt.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    assert store.job(world.db, attempt.job_id).state == JobState.SUCCEEDED
+    with pytest.raises(Refused, match="ended already"):
+        service.cancel(world.db, attempt.job_id, None, by=world.member, now=world.now)
+
+
+def test_a_stranger_sees_no_job_and_cancels_none(world):
+    job = world.submit()
+    for ask in (service.job, service.events):
+        with pytest.raises(NotFound):
+            ask(world.db, job.id, by=world.stranger)
+    with pytest.raises(NotFound):
+        service.cancel(world.db, job.id, None, by=world.stranger, now=world.now)
+
+
+# Silence
+
+
+def test_an_order_that_is_not_fetched_is_withdrawn_and_the_job_placed_anew(world):
+    attempt = world.place()
+    world.clock.move(timedelta(minutes=3))
+    world.sweep()
+    job = store.job(world.db, attempt.job_id)
+    assert world.fresh(attempt).state == AttemptState.ENDED
+    assert job.state == JobState.QUEUED
+    assert world.line().left == world.line().awarded
+    world.juelich.tell_capacity()
+    world.round()
+    assert world.attempt(job).number == 2
+
+
+def test_an_attempt_that_waits_longer_than_the_sites_patience_is_cancelled_there_and_placed_anew(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "SUBMITTED")
+    world.clock.move(timedelta(minutes=120))
+    world.sweep()
+    job = store.job(world.db, attempt.job_id)
+    assert job.state == JobState.PLACED
+    assert [order.wish for order in world.juelich.sync().orders] == ["cancel"]
+    assert world.round() == 0
+    world.juelich.tell(attempt.id, "ENDED", outcome="CANCELLED", is_usage_complete=True)
+    assert world.fresh(job).state == JobState.QUEUED
+    world.juelich.tell_capacity()
+    world.round()
+    assert world.attempt(job).number == 2
+    assert world.holds()
+
+
+def test_a_running_attempt_is_never_out_of_patience(world):
+    attempt = world.place(walltime="10h")
+    world.juelich.tell(attempt.id, "RUNNING")
+    world.clock.move(3 * HOUR)
+    world.sweep()
+    assert not world.fresh(attempt).is_cancel_ordered
+
+
+def lose(world, site_id, after):
+    """Let a site fall silent while the hub and the other site go on."""
+    for _ in range(int(after / timedelta(seconds=50))):
+        world.clock.move(timedelta(seconds=50))
+        world.rwth.sync()
+        sites.look(world.db, now=world.now)
+    assert sites.contact_state(sites.site(world.db, site_id), world.now) == "lost"
+
+
+@pytest.mark.parametrize(("policy", "state"), [("wait", JobState.RUNNING), ("rerun", JobState.QUEUED)])
+def test_a_job_at_a_lost_site_goes_elsewhere_only_if_it_says_so_and_its_time_is_over(world, policy, state):
+    attempt = world.place(walltime=60, on_site_loss=policy)
+    world.juelich.sync()
+    world.juelich.tell(attempt.id, "RUNNING")
+    lose(world, "juelich", timedelta(minutes=40))
+    world.sweep()
+    job = store.job(world.db, attempt.job_id)
+    assert world.fresh(job).state == JobState.RUNNING
+    lose(world, "juelich", timedelta(minutes=25))
+    world.sweep()
+    assert world.fresh(job).state == state
+    assert world.line().pending.value == attempt.reserved_gpu_ms
+
+
+def test_a_lost_site_that_comes_back_is_told_to_end_and_pays_for_what_it_ran(world):
+    attempt = world.place(walltime=60, on_site_loss="rerun")
+    world.juelich.sync()
+    world.juelich.tell(attempt.id, "RUNNING")
+    lose(world, "juelich", timedelta(minutes=65))
+    world.sweep()
+    assert [order.wish for order in world.juelich.sync().orders] == ["cancel"]
+    told = world.juelich.report(attempt.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    reply = world.juelich.sync(attempts=[told], usage=[world.juelich.usage(attempt, seconds=3600, gpus=1)])
+    assert reply.orders == ()
+    assert world.fresh(attempt).outcome == Outcome.LOST
+    assert attempt.is_settled
+    assert world.line().left == world.line().awarded
+    assert world.holds()
+
+
+# Logs
+
+
+def test_a_log_is_asked_for_when_somebody_looks_and_read_from_where_he_was(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "RUNNING")
+    assert world.juelich.sync().log_wants == ()
+    before = service.order_revision(world.db, "juelich")
+
+    def read(offset):
+        return service.read_log(world.db, attempt.job_id, number=None, offset=offset, by=world.member, now=world.now)
+
+    assert read(0).content == b""
+    assert service.order_revision(world.db, "juelich") == before + 1
+    assert [(want.offset, want.limit) for want in world.juelich.sync().log_wants] == [(0, 262_144)]
+    world.juelich.sync(logs=[world.juelich.log(attempt.id, 0, b"loss 3\n")])
+    reply = world.juelich.sync(logs=[world.juelich.log(attempt.id, 3, b"s 3\nloss 2\n")])
+    assert reply.log_wants[0].offset == 14
+    assert read(0).content == b"loss 3\nloss 2\n"
+    assert read(9).content == b"ss 2\n"
+    world.juelich.sync(logs=[world.juelich.log(attempt.id, 14, b"", is_end=True)])
+    assert read(14).is_end
+
+
+def test_a_stranger_reads_no_log(world):
+    attempt = world.place()
+    with pytest.raises(NotFound):
+        service.read_log(world.db, attempt.job_id, number=1, offset=0, by=world.stranger, now=world.now)
+
+
+def test_an_old_log_is_dropped_and_not_asked_for_again(world):
+    attempt = end(world, world.place())
+    world.clock.move(timedelta(days=91))
+    world.sweep()
+    part = service.read_log(world.db, attempt.job_id, number=1, offset=0, by=world.member, now=world.now)
+    assert (part.content, part.is_end) == (b"", True)
