@@ -111,7 +111,7 @@ class OnceRunner:
         if stored.body_hash != self._hash:
             msg = "This Idempotency-Key was used with another request. Use a new key for a new wish."
             raise KeyReused(msg)
-        kind = "application/problem+json" if stored.status >= 400 else "application/json"  # noqa: PLR2004
+        kind = "application/problem+json" if stored.status >= 400 else "application/json"  # noqa: PLR2004  where errors begin
         return JSONResponse(stored.body, status_code=stored.status, media_type=kind)
 
     def _carry_out(self, work: Callable[[], object]) -> JSONResponse:

@@ -48,7 +48,7 @@ def _policy(route: object) -> str:
 
 def page(app: FastAPI) -> Iterator[str]:
     """The access reference, line by line, as Markdown."""
-    yield from ("# Who may call what", "", "Made by `cesai access-page`; do not edit.", "")
+    yield from ("# Who may call what", "", "Made by `python docs/generate.py`; do not edit.", "")
     yield from ("| method | path | who |", "|---|---|---|")
     for row in rows(app):
         yield f"| {row.method} | `{row.path}` | {row.policy} |"

@@ -120,7 +120,7 @@ def check_host(settings: Settings, host: str) -> None:
 
 def page() -> Iterator[str]:
     """The settings reference, line by line, as Markdown."""
-    yield from ("# Settings", "", "Made by `cesai settings`; do not edit.", "")
+    yield from ("# Settings", "", "Made by `python docs/generate.py`; do not edit.", "")
     yield from ("| variable | default | what it does |", "|---|---|---|")
     for name, field in Settings.model_fields.items():
         default = "" if field.default is None else f"`{field.default}`"

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cesai.db.session import Db, Now
-from cesai.issuer import rules, store
+from cesai.issuer import rules
 from cesai.issuer.routes import FORM_LIMIT, NO_STORE, PREFIX, PROTOCOL, Form, IssuerConfig
 from cesai.issuer.rules import AuthRequest, Client
 from cesai.issuer.service import logins, tokens
@@ -27,7 +27,7 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False, tags=["issuer"], max_
 
 def _browser(request: Request) -> Browser:
     # Each browser gets a secret of its own before it is shown a form; a form without it is somebody else's.
-    pages = request.cookies.get(PAGES_COOKIE) or store.new_secret()
+    pages = request.cookies.get(PAGES_COOKIE) or logins.new_browser()
     return Browser(pages=pages, session=request.cookies.get(SESSION_COOKIE))
 
 

@@ -77,6 +77,11 @@ class Step:
     session: str | None = None
 
 
+def new_browser() -> str:
+    """A secret by which a browser is known again."""
+    return store.new_secret()
+
+
 def begin(db: Session, config: Config, request: AuthRequest, *, browser: Browser, now: datetime) -> Step:
     """A client sent a browser here to log in."""
     client = config.clients.get(request.client_id)

@@ -7,8 +7,8 @@ was given for them is taken back from both.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +18,8 @@ from cesai.issuer import rules, store
 from cesai.issuer.rules import Client, Config, Denial, Denied, DeviceState, Login, Subject
 from cesai.issuer.service import keys, logins, users
 from cesai.issuer.tables import ClientSessionRow, CodeRow, DeviceRow, RefreshRow, SessionRow
+
+KEPT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def by_code(
         raise Denied(Denial.SESSION_OVER)
     given = _open_client_session(db, session, client)
     row.client_session_id = given.id
-    return _give(db, config, given, session=session, client=client, scope=row.scope, nonce=row.nonce, now=now)
+    subject = replace(_subject(db, session, client, scope=row.scope), nonce=row.nonce)
+    return _give(db, config, given, session=session, subject=subject, now=now)
 
 
 def _judge_code(row: CodeRow, *, redirect_uri: str, verifier: str | None, now: datetime) -> Denial | None:
@@ -99,7 +102,8 @@ def by_refresh(
         raise Denied(Denial.SESSION_OVER)
     if scope is not None and not set(scope.split()) <= set(row.scope.split()):
         raise Denied(Denial.STRANGE_SCOPE)
-    return _give(db, config, given, session=session, client=client, scope=row.scope, nonce=None, now=now)
+    subject = _subject(db, session, client, scope=row.scope)
+    return _give(db, config, given, session=session, subject=subject, now=now)
 
 
 def by_itself(db: Session, config: Config, client: Client, *, scope: str, now: datetime) -> Granted:
@@ -178,9 +182,8 @@ def by_device(db: Session, config: Config, client: Client, *, device_code: str, 
     if session is None or not logins.is_live(db, config, session, now=now):
         raise Denied(Denial.SESSION_OVER)
     given = _open_client_session(db, session, client)
-    return _give(
-        db, config, given, session=session, client=client, scope=row.scope, nonce=None, now=now, jti_prefix="onrtdg"
-    )
+    subject = replace(_subject(db, session, client, scope=row.scope), jti_prefix="onrtdg")
+    return _give(db, config, given, session=session, subject=subject, now=now)
 
 
 def _open_client_session(db: Session, session: SessionRow, client: Client) -> ClientSessionRow:
@@ -196,21 +199,10 @@ def _give(
     given: ClientSessionRow,
     *,
     session: SessionRow,
-    client: Client,
-    scope: str,
-    nonce: str | None,
+    subject: Subject,
     now: datetime,
-    jti_prefix: str = "onrtac",
 ) -> Granted:
     session.last_used_at = now
-    subject = Subject(
-        person=users.person(store.user_by_id(db, session.user_id)),
-        client=client,
-        scope=scope,
-        login=Login(sid=session.sid, at=session.started_at),
-        nonce=nonce,
-        jti_prefix=jti_prefix,
-    )
     access_token = keys.sign(db, rules.access_claims(config, subject, jti=uuid4(), now=now))
     refresh_token = store.new_secret()
     ends = min(now + config.idle, session.started_at + config.longest)
@@ -218,18 +210,27 @@ def _give(
         RefreshRow(
             token_hash=store.hash_of(refresh_token),
             client_session_id=given.id,
-            scope=scope,
+            scope=subject.scope,
             expires_at=ends,
             used_at=None,
         )
     )
     return Granted(
         access_token=access_token,
-        scope=scope,
+        scope=subject.scope,
         id_token=_id_token(db, config, subject, access_token=access_token, now=now),
         refresh_token=refresh_token,
         refresh_expires_in=int((ends - now).total_seconds()),
         sid=session.sid,
+    )
+
+
+def _subject(db: Session, session: SessionRow, client: Client, *, scope: str) -> Subject:
+    return Subject(
+        person=users.person(store.user_by_id(db, session.user_id)),
+        client=client,
+        scope=scope,
+        login=Login(sid=session.sid, at=session.started_at),
     )
 
 
@@ -301,3 +302,8 @@ def revoke(db: Session, client: Client, *, token: str, now: datetime) -> None:
     claims = keys.read(db, token)
     if claims is not None and claims.get("azp") == client.client_id and "sid" in claims:
         store.end_client_sessions(db, str(claims["sid"]), client.client_id, now=now)
+
+
+def forget(db: Session, *, now: datetime) -> None:
+    """Forget codes and pages that ended long ago."""
+    store.purge(db, now=now, kept=KEPT)
