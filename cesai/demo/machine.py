@@ -19,7 +19,9 @@ from pathlib import Path
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_ASIDE = POLICY.with_name("policy-rc.d.before-cesai")
 START_NOTHING = "#!/bin/sh\nexit 101\n"  # invoke-rc.d(8): 101 = action forbidden by policy
-UNITS = Path("/etc/systemd/system")
+ETC = Path("/etc")
+UNITS = ETC / "systemd" / "system"
+SERVICES = ("munge", "mariadb", "slurmctld", "slurmd", "slurmdbd", "slurmrestd")
 INSTALLED = Path("/var/lib/cesai-demo/apt-installed")
 SBIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -73,8 +75,7 @@ def install(packages: tuple[str, ...]) -> tuple[str, ...]:
     with _nothing_starts():
         _apt("update", "-qq")
         _apt("install", "-y", "-qq", "--no-install-recommends", *packages)
-    for link in _enabled() - enabled:
-        link.unlink()
+    _disable(_enabled() - enabled)
     added = tuple(sorted(_present() - before))
     INSTALLED.parent.mkdir(mode=0o755, exist_ok=True)
     with INSTALLED.open("a") as file:
@@ -119,7 +120,18 @@ def _present() -> set[str]:
 
 
 def _enabled() -> set[Path]:
-    return {link for link in UNITS.glob("**/*") if link.is_symlink()} if UNITS.is_dir() else set()
+    """Links by which systemd (of any name: mysql.service is MariaDB) or init would start our services at boot."""
+    units = {f"{name}.service" for name in SERVICES}
+    of_systemd = {link for link in UNITS.glob("**/*.service") if link.is_symlink() and link.readlink().name in units}
+    return of_systemd | {link for name in SERVICES for link in ETC.glob(f"rc[2-5].d/S??{name}")}
+
+
+def _disable(links: set[Path]) -> None:
+    for link in links:
+        if link.is_relative_to(UNITS):
+            link.unlink()
+        elif link.exists():
+            subprocess.run(["/usr/sbin/update-rc.d", link.name[3:], "disable"], stdin=subprocess.DEVNULL, check=True)  # noqa: S603  our own arguments
 
 
 def main() -> None:
