@@ -11,6 +11,9 @@ from cesai_slurm.dialects.dialect import Body, history_query
 from cesai_slurm.rows import HistoryRow, NodeRow, Question, QueueRow, Submission
 from cesai_slurm.states import strongest
 
+# Of a job that goes on, accounting's `end` is the moment of the question.
+_GOING_ON = frozenset({"PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STAGE_OUT", "STOPPED"})
+
 
 class V0042:
     """Numbers as {set, infinite, number}, several words per state, environment as a list."""
@@ -95,6 +98,7 @@ def _queue_row(job: Mapping[str, Any]) -> QueueRow:
 
 def _history_row(job: Mapping[str, Any]) -> HistoryRow:
     times, state, array = fields.table(job, "time"), fields.table(job, "state"), fields.table(job, "array")
+    native = strongest(fields.texts(state, "current"))
     submitted = words.read_epoch(fields.number(times, "submission"))
     if submitted is None:
         words.garbled("a submit time", repr(times.get("submission")))
@@ -103,7 +107,7 @@ def _history_row(job: Mapping[str, Any]) -> HistoryRow:
             fields.whole(job, "job_id"), fields.number(array, "job_id") or 0, fields.number(array, "task_id")
         ),
         name=fields.text(job, "name"),
-        state=strongest(fields.texts(state, "current")),
+        state=native,
         reason=fields.text(state, "reason"),
         account=fields.text(job, "account"),
         partition=fields.text(job, "partition"),
@@ -112,7 +116,7 @@ def _history_row(job: Mapping[str, Any]) -> HistoryRow:
         walltime_minutes=fields.number(times, "limit"),
         submit_time=submitted,
         started_at=words.read_epoch(fields.number(times, "start")) if fields.tables(job["tres"], "allocated") else None,
-        ended_at=words.read_epoch(fields.number(times, "end")),
+        ended_at=None if native in _GOING_ON else words.read_epoch(fields.number(times, "end")),
         elapsed_s=fields.number(times, "elapsed") or 0,
         exit_code=_exit_code(fields.table(job, "exit_code")),
     )
