@@ -45,7 +45,9 @@ class LogReader:
 
     def _range(self, want: LogWant) -> LogRange | None:
         entry = self.journal.find(want.attempt_id)
-        if entry is None or not isinstance(self.connector, KeepsFolders):
+        if entry is None:
+            return None  # its order is not written down yet
+        if not isinstance(self.connector, KeepsFolders):
             return _end(want)
         limit = min(want.limit, self.bytes_per_attempt - want.offset)
         if limit <= 0:
@@ -62,7 +64,7 @@ class LogReader:
 
     def _has_ended(self, attempt_id: str) -> bool:
         entry = self.journal.find(attempt_id)
-        return entry is None or entry.held.phase is Phase.ENDED
+        return entry is not None and entry.held.phase is Phase.ENDED
 
 
 def _end(want: LogWant) -> LogRange:

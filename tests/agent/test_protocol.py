@@ -316,7 +316,7 @@ def test_a_cancel_waits_for_a_file_system_that_does_not_answer(driver: Driver) -
 
 
 def test_a_launch_that_the_controller_forgot_ends_as_its_stamps_say(driver: Driver) -> None:
-    driver.site.world.run_for = 3
+    driver.site.world.run_for = 20
     while not driver.site.world.runs:
         driver.turn()
         driver.site.tick()
@@ -324,6 +324,7 @@ def test_a_launch_that_the_controller_forgot_ends_as_its_stamps_say(driver: Driv
     ended = driver.until_ended()
     assert ended.outcome is Outcome.SUCCEEDED
     assert ended.duplicate_ids == ("1",)
+    assert driver.site.world.clock >= driver.site.world.folders[ended.marker]["ended"], "not before it was over"
     assert driver.site.world.runs[ended.marker] == 1
 
 

@@ -45,7 +45,7 @@ def end_by_record(held: HeldAttempt, view: View, *, record: JobRecord) -> HeldAt
         ended_at=record.ended_at or (held.stamps.ended_at if held.stamps else None) or view.now,
         ended_seen_at=view.now,
         scheduler_gpu_ms=scheduler_gpu_ms(record),
-        reason=trouble or held.sentence or _how(record, outcome, exit_code=exit_code),
+        reason=trouble or held.sentence or _how(held, record, outcome=outcome, exit_code=exit_code),
     )
 
 
@@ -133,9 +133,11 @@ def _is_requeued(held: HeldAttempt, record: JobRecord, *, exit_code: int | None)
     return is_launched_again and exit_code in _STOPPED
 
 
-def _how(record: JobRecord, outcome: Outcome, *, exit_code: int | None) -> str | None:
+def _how(held: HeldAttempt, record: JobRecord, *, outcome: Outcome, exit_code: int | None) -> str | None:
     if outcome is Outcome.SUCCEEDED:
         return None
+    if outcome is Outcome.CANCELLED and held.is_cancel_wished:
+        return "Cancelled while it ran."
     if outcome is Outcome.PREEMPTED and record.state is not SiteState.PREEMPTED:
         return "The site stopped the job to start it once more (requeue); an attempt starts once only."
     if outcome is Outcome.FAILED:
