@@ -61,9 +61,7 @@ class Books:
             "jobs": self.jobs(),
             "ledger": {
                 "invariants_hold": self.operator.does("ledger", "verify")["invariants_hold"],
-                "balances": {
-                    row["account"]: row["gpu_ms"] for row in self.operator_items("ledger", "balances")
-                },
+                "balances": {row["account"]: row["gpu_ms"] for row in self.operator_items("ledger", "balances")},
             },
             "steps": [
                 {"name": step.name, "ok": step.ok, "seconds": round(step.seconds, 3), "skipped": step.skipped}
