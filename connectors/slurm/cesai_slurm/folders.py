@@ -194,15 +194,17 @@ class Folders:
 
 def _read_folder(folder: Path) -> FolderReading:
     fence = folder / "fence"
-    owner = _pairs(fence / "owner")
     duplicates = [path for path in sorted((folder / "duplicates").iterdir()) if not path.name.endswith(".new")]
+    # What was written last is read first: whoever sees a stamp sees its owner, too.
+    stamps = _stamps(fence, duplicates=len(duplicates))
+    owner = _pairs(fence / "owner")
     return FolderReading(
         is_prepared=True,
         is_buried=(fence / "buried").exists(),
         owner=owner.get("job"),
         owner_submit_time=words.read_time(owner.get("submitted", "")),
         owner_restart=words.read_whole(owner["restart"]) if "restart" in owner else None,
-        stamps=_stamps(fence, duplicates=len(duplicates)),
+        stamps=stamps,
         duplicate_ids=tuple(sorted({path.read_text().strip() for path in duplicates})),
         trouble=_text(folder / "trouble"),
     )
