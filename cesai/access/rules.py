@@ -27,6 +27,10 @@ class Forbidden(Refused):
     """He may see it, but not do this with it."""
 
 
+class IssuerSilent(CesaiError):
+    """Nobody can be believed, because the issuer of the tokens does not answer."""
+
+
 class Role(StrEnum):
     """What somebody can be."""
 

@@ -20,12 +20,16 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
-from cesai.access.rules import AGENT_TOKEN_LASTS, NotSignedIn
+from cesai.access.rules import AGENT_TOKEN_LASTS, IssuerSilent, NotSignedIn
 
 KEYS_LAST_S = 600.0
 REFETCH_AFTER_S = 30.0
+# Without any key nobody gets in: then it asks more often.
+FIRST_FETCH_AFTER_S = 2.0
 TOKEN_LIMIT = 16 * 1024
 AGENT_AUDIENCE = "cesai-hub"
+# 2048 bits in base64url: BSI TR-02102 and NIST SP 800-57 ask for no less.
+RSA_LETTERS = 342
 # A site's clock may be a little ahead of ours.
 CLOCK_SLACK_S = 60
 
@@ -41,11 +45,11 @@ class Doubt(StrEnum):
 
     OTHER_KIND = "it is no access token"
     NOT_RS256 = "its signature is not RS256 with a key id"
-    NO_KEYS = "the issuer's keys cannot be fetched; try again in a minute"
     UNKNOWN_KEY = "the issuer has no such key"
     NAMES_NOBODY = "it names nobody"
     NAMES_NO_AGENT = "its key id names no agent"
     LASTS_TOO_LONG = "an agent's token lasts five minutes at most"
+    OTHER_CLOCK = "it was made by a clock that is minutes off the hub's: set the site's clock"
     NO_ID = "it has no id of its own"
     TOO_LONG = "it is too long"
     NOT_SIGNED = "it is no signed token"
@@ -98,7 +102,7 @@ class IssuerKeys:
         return self._monotonic() - self._fetched_at > KEYS_LAST_S and self._may_try()
 
     def _may_try(self) -> bool:
-        return self._monotonic() - self._tried_at > REFETCH_AFTER_S
+        return self._monotonic() - self._tried_at > (REFETCH_AFTER_S if self._keys else FIRST_FETCH_AFTER_S)
 
     def _renew(self, is_needed: Callable[[], bool]) -> None:
         # With keys in hand nobody waits for another's fetch; without any, all wait for the first.
@@ -142,6 +146,7 @@ class Verifier:
 
         Raises:
             NotSignedIn: the token is none of the issuer's access tokens for this hub, or no longer.
+        IssuerSilent: the issuer never gave its keys.
         """
         key = self._key(_header(token))
         claims = _claims(token, key, algorithms=["RS256"])
@@ -157,7 +162,8 @@ class Verifier:
         try:
             key = self._keys.key(kid)
         except KeysUnavailable as error:
-            raise _unbelieved(Doubt.NO_KEYS) from error
+            msg = "The login server does not answer, so nobody can sign in right now. Try again in a minute."
+            raise IssuerSilent(msg) from error
         if key is None:
             raise _unbelieved(Doubt.UNKNOWN_KEY)
         return key
@@ -202,9 +208,11 @@ def check_agent_token(token: str, public_key: Mapping[str, Any], *, agent_id: UU
     """
     key = read_agent_key(public_key)
     claims = _claims(token, key, algorithms=ALGORITHMS[key.key_type])
+    made, ends = claims.get("iat"), claims.get("exp")
+    if isinstance(made, int) and abs(made - now.timestamp()) > AGENT_TOKEN_LASTS.total_seconds() + CLOCK_SLACK_S:
+        raise _unbelieved(Doubt.OTHER_CLOCK)
     _check(claims, now, iss=str(agent_id), aud=AGENT_AUDIENCE)
-    made, ends = claims.get("iat"), claims["exp"]
-    if not isinstance(made, int) or ends - made > AGENT_TOKEN_LASTS.total_seconds():
+    if not (isinstance(made, int) and isinstance(ends, int)) or ends - made > AGENT_TOKEN_LASTS.total_seconds():
         raise _unbelieved(Doubt.LASTS_TOO_LONG)
     if not claims.get("jti"):
         raise _unbelieved(Doubt.NO_ID)
@@ -216,21 +224,29 @@ def read_agent_key(public_key: Mapping[str, Any]) -> AgentKey:
     Raises:
         ValueError: no RSA (2048 bits and more), P-256 or Ed25519 public key.
     """
-    if "d" in public_key:
-        msg = "this is a private key; send the public one"
-        raise ValueError(msg)
     plain = {name: value for name, value in public_key.items() if name in {"kty", "n", "e", "crv", "x", "y"}}
-    match plain:
-        case {"kty": "RSA"}:
-            key = RSAKey.import_key(plain)
-            if key.raw_value.key_size >= 2048:  # noqa: PLR2004  BSI TR-02102 and NIST ask for no less
+    if "d" not in public_key and all(isinstance(value, str) for value in plain.values()):
+        try:
+            if key := _read_public(plain):
                 return key
+        except (JoseError, ValueError, KeyError) as error:
+            raise ValueError(_WANTED_KEY) from error
+    raise ValueError(_WANTED_KEY)
+
+
+_WANTED_KEY = "send a public JWK of type RSA (2048 bits or more), EC P-256 or OKP Ed25519"
+
+
+def _read_public(plain: dict[str, Any]) -> AgentKey | None:
+    match plain:
+        case {"kty": "RSA", "n": n} if len(n) >= RSA_LETTERS:
+            return RSAKey.import_key(plain)
         case {"kty": "EC", "crv": "P-256"}:
             return ECKey.import_key(plain)
         case {"kty": "OKP", "crv": "Ed25519"}:
             return OKPKey.import_key(plain)
-    msg = "send a public JWK of type RSA (2048 bits or more), EC P-256 or OKP Ed25519"
-    raise ValueError(msg)
+        case _:
+            return None
 
 
 def _header(token: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from cesai.access.rules import Forbidden, NotSignedIn
+from cesai.access.rules import Forbidden, IssuerSilent, NotSignedIn
 from cesai.db.idempotency import InFlight, KeyMissing, KeyReused
 from cesai.kernel.errors import CesaiError, NotFound, Refused, Stale
 
@@ -28,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: Mapping[type[CesaiError], int] = {
     NotSignedIn: 401,
     Forbidden: 403,
+    IssuerSilent: 503,
     NotFound: 404,
     KeyMissing: 400,
     KeyReused: 422,
@@ -39,6 +40,7 @@ STATUS: Mapping[type[CesaiError], int] = {
 HEADERS: Mapping[type[CesaiError], Mapping[str, str]] = {
     NotSignedIn: {"WWW-Authenticate": 'Bearer realm="cesai", error="invalid_token"'},
     InFlight: {"Retry-After": "1"},
+    IssuerSilent: {"Retry-After": "10"},
 }
 _SENTENCES = {
     404: NotFound().sentence,
