@@ -101,6 +101,7 @@ class Attempt(Table):
     external_id: Mapped[str | None]
     submit_time: Mapped[datetime | None]
     reason: Mapped[str | None]  # in the site's own words
+    reported_instance: Mapped[str | None]  # of the agent's journal that counts the sequence
     reported_sequence: Mapped[int]  # 0: never reported
     reported_at: Mapped[datetime | None]
     fetched_at: Mapped[datetime | None]  # the order left the hub; before that, nothing can have run

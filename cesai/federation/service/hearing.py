@@ -35,6 +35,7 @@ class Hearing:
     """One message of a site: who speaks, when, and which of its attempts and their jobs are locked for it."""
 
     site_id: str
+    instance_id: str
     now: datetime
     skew: timedelta  # the site's clock minus the hub's
     jobs: Mapping[UUID, Job]
@@ -82,13 +83,15 @@ def take_reports(db: Session, hearing: Hearing, told: Iterable[AttemptReport]) -
 
 def _take(db: Session, hearing: Hearing, attempt: Attempt, report: AttemptReport) -> bool:
     outcome = Outcome(attempt.outcome) if attempt.outcome else None
-    known = Known(AttemptState(attempt.state), attempt.reported_sequence, outcome)
+    # A journal that was lost and begun anew counts from 1 again; access lets one instance speak at a time.
+    heard = attempt.reported_sequence if attempt.reported_instance == hearing.instance_id else 0
+    known = Known(AttemptState(attempt.state), heard, outcome)
     told = Told(report.sequence, report.state, report.outcome, report.exit_code)
     judgement = reports.judge(known, told)
     if judgement.weight is Weight.OLD:
         return False
     if judgement.weight is Weight.IMPOSSIBLE:
-        return _keep_evidence(db, hearing, attempt, report, judgement.sentence)
+        return _keep_evidence(db, hearing, attempt, report, sentence=judgement.sentence)
     _write(db, hearing, attempt, report)
     if attempt.state != known.state:
         _follow(db, hearing, attempt)
@@ -111,6 +114,7 @@ def _write(db: Session, hearing: Hearing, attempt: Attempt, report: AttemptRepor
 def _facts(hearing: Hearing, report: AttemptReport) -> dict[str, Any]:
     stamps = report.stamps
     return {
+        "reported_instance": hearing.instance_id,
         "reported_sequence": report.sequence,
         "reported_at": hearing.now,
         "exit_code": report.exit_code,
@@ -176,8 +180,8 @@ def as_open(attempt: Attempt) -> patience.Open:
     )
 
 
-def _keep_evidence(db: Session, hearing: Hearing, attempt: Attempt, report: AttemptReport, sentence: str) -> bool:
-    attempt.reported_sequence = report.sequence
+def _keep_evidence(db: Session, hearing: Hearing, attempt: Attempt, report: AttemptReport, *, sentence: str) -> bool:
+    attempt.reported_instance, attempt.reported_sequence = hearing.instance_id, report.sequence
     is_late_end = attempt.state == AttemptState.ENDED and report.state is AttemptState.ENDED
     if is_late_end:
         # The hub had given the attempt up. Its end stays what it was; what it used is now known all the same.

@@ -53,7 +53,8 @@ def read_log(db: Session, job_id: UUID, *, number: int | None, offset: int, by: 
         _wish(db, attempt, now)
     content = _content(db, attempt, offset)
     # Nothing more where bytes should be: they were kept long enough and dropped.
-    is_end = attempt.is_log_complete and (not content or offset + len(content) >= attempt.log_bytes)
+    is_last = not content or offset + len(content) >= attempt.log_bytes
+    is_end = is_last and (attempt.is_log_complete or is_forgettable(attempt, now))
     return LogPart(attempt=attempt.number, offset=offset, content=content, is_end=is_end)
 
 
@@ -109,7 +110,7 @@ def wants(db: Session, site_id: str, *, now: datetime) -> tuple[LogWant, ...]:
     )
 
 
-def is_still_fetched(attempt: Attempt, now: datetime) -> bool:
-    """Whether the site should keep an ended attempt a little, because its log is not whole here."""
+def is_forgettable(attempt: Attempt, now: datetime) -> bool:
+    """Whether its site may forget an attempt: it is booked, and its log is whole here or was waited for long enough."""
     known_at = attempt.end_known_at or now
-    return not attempt.is_log_complete and now - known_at < FETCHED_FOR
+    return attempt.is_settled and (attempt.is_log_complete or now - known_at >= FETCHED_FOR)

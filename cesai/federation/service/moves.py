@@ -39,12 +39,8 @@ def move(db: Session, job: Job, to: JobState, cause: str, *, actor: str, now: da
 
 def end_of(outcome: Outcome, now: datetime) -> dict[str, Any]:
     """What an attempt's row says from its end on, whoever saw it."""
-    return {
-        "outcome": outcome,
-        "end_known_at": now,
-        "due_at": patience.next_look_after_end(now),
-        "is_log_complete": outcome in NOTHING_RAN,
-    }
+    log = {"is_log_complete": True} if outcome in NOTHING_RAN else {}
+    return {"outcome": outcome, "end_known_at": now, "due_at": patience.next_look_after_end(now), **log}
 
 
 def follow_end(db: Session, job: Job, attempt: Attempt, *, actor: str, now: datetime) -> None:

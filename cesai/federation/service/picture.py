@@ -47,7 +47,7 @@ def picture(db: Session, queued: Sequence[Job], now: datetime) -> Picture:
     decisions = {job.project_id: projects.decisions_of_project(db, job.project_id) for job in queued}
     waiting = store.jobs_by_id(db, [one.job_id for one in attempts if one.state != AttemptState.RUNNING])
     snapshot = Snapshot(
-        places=tuple(_places(db, known, pools, attempts, now)),
+        places=tuple(_places(db, known, pools, attempts, now=now)),
         jobs=tuple(_jobs(queued, waiting, attempts)),
         held=_held(db, attempts),
         acceptance={project_id: {one.site_id: one.refused for one in said} for project_id, said in decisions.items()},
@@ -65,38 +65,63 @@ def name_of(pool: Pool | Attempt) -> str:
 
 
 def _places(
-    db: Session, known: Mapping[str, Site], pools: Mapping[str, Pool], attempts: Sequence[Attempt], now: datetime
+    db: Session, known: Mapping[str, Site], pools: Mapping[str, Pool], attempts: Sequence[Attempt], *, now: datetime
 ) -> Iterable[Place]:
     told = {site_id: sites.running_and_queued(db, site_id) for site_id in known}
+    running_markers = {work.marker for running, _ in told.values() for work in running if work.marker}
+    queued_markers = {work.marker for _, queued in told.values() for work in queued if work.marker}
+    over = store.ended_among(db, running_markers | queued_markers)
     for name, pool in pools.items():
         running, queued = told[pool.site_id]
         mine = [one for one in attempts if name_of(one) == name]
-        yield _place(name, pool, known[pool.site_id], _Told(running, queued, mine), now)
+        gone = {one.marker: one.charged_gpus for one in over if name_of(one) == name}
+        yield _place(name, pool, known[pool.site_id], told=_Told(running, queued, mine, gone), now=now)
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a site last told of all its pools, and the hub's own open attempts in one of them."""
+    """What a site last told of all its pools, and what the hub has learned since of its own attempts in one of them."""
 
     running: tuple[Running, ...]
     queued: tuple[Queued, ...]
-    mine: Sequence[Attempt]
+    mine: Sequence[Attempt]  # that have not ended
+    gone: Mapping[str, int]  # GPUs of those that have, by marker
+
+    def still_running(self, pool: Pool) -> list[Run]:
+        """What holds GPUs of the pool now: as told, without what has ended since, with what has begun since."""
+        heard = [work for work in self.running if work.partition == pool.partition and work.marker not in self.gone]
+        return [
+            *(Run(work.gpus, work.ends_by.timestamp()) for work in heard),
+            *(Run(one.charged_gpus, _ends_by(one).timestamp()) for one in self.begun_since()),
+        ]
+
+    def still_queued(self, pool: Pool) -> list[Wait]:
+        """What waits in the pool's queue now."""
+        return [
+            _wait(work) for work in self.queued if work.partition == pool.partition and work.marker not in self.gone
+        ]
+
+    def begun_since(self) -> list[Attempt]:
+        """Our attempts that run, but did not when the site told."""
+        heard = {work.marker for work in self.running}
+        return [one for one in self.mine if one.state == AttemptState.RUNNING and one.marker not in heard]
+
+    def free(self, pool: Pool) -> int:
+        """GPUs of the pool that are free now."""
+        freed = sum(self.gone.get(work.marker or "", 0) for work in self.running)
+        taken = sum(one.charged_gpus for one in self.begun_since())
+        return min(max(0, pool.gpus_free + freed - taken), pool.gpus_up)
 
 
-def _place(name: str, pool: Pool, site: Site, told: _Told, now: datetime) -> Place:
-    heard = {work.marker for work in told.running}
-    unheard = [one for one in told.mine if one.state == AttemptState.RUNNING and one.marker not in heard]
-    running = [Run(work.gpus, work.ends_by.timestamp()) for work in told.running if work.partition == pool.partition]
-    # What began after the site last told holds its GPUs all the same.
-    running += [Run(one.charged_gpus, _ends_by(one).timestamp()) for one in unheard]
+def _place(name: str, pool: Pool, site: Site, *, told: _Told, now: datetime) -> Place:
     return Place(
         name=name,
         site=site.id,
         gpus=pool.gpus,
-        free=max(0, pool.gpus_free - sum(one.charged_gpus for one in unheard)),
+        free=told.free(pool),
         up=pool.gpus_up,
-        running=tuple(running),
-        queued=tuple(_wait(work) for work in told.queued if work.partition == pool.partition),
+        running=tuple(told.still_running(pool)),
+        queued=tuple(told.still_queued(pool)),
         gpu_class=pool.gpu_class,
         gpus_per_node=pool.gpus_per_node,
         nodes=pool.nodes_up,

@@ -45,7 +45,9 @@ def run_round(db: Session, now: datetime) -> int:
     seen = picture(db, queued, now)
     decided = plan(seen.snapshot, Policy(), now.timestamp())
     waiting = {UUID(job_id): reason for job_id, reason in decided.waiting.items()}
-    placed = _apply(db, seen, [action for action in decided.actions if action.kind == "place"], waiting, now)
+    placed = _apply(
+        db, seen, [action for action in decided.actions if action.kind == "place"], waiting=waiting, now=now
+    )
     queued_ids = {job.id for job in queued}
     store.set_waiting_reasons(db, {job_id: why for job_id, why in waiting.items() if job_id in queued_ids})
     for site_id in sorted({attempt.site_id for attempt in placed}):
@@ -54,7 +56,7 @@ def run_round(db: Session, now: datetime) -> int:
 
 
 def _apply(
-    db: Session, seen: Picture, actions: Sequence[Action], waiting: dict[UUID, str], now: datetime
+    db: Session, seen: Picture, actions: Sequence[Action], *, waiting: dict[UUID, str], now: datetime
 ) -> list[Attempt]:
     # A job that is being cancelled right now is left for the next round; waiting for it could end in a deadlock.
     jobs = store.lock_free_jobs(db, [UUID(action.job) for action in actions], JobState.QUEUED)
@@ -65,20 +67,20 @@ def _apply(
         if job is None or job.cancel_wished_at is not None:
             continue
         try:
-            placed.append(_place(db, job, action, seen, now))
+            placed.append(_place(db, job, action, seen=seen, now=now))
         except Refused as refusal:
             waiting[job.id] = refusal.sentence
     return placed
 
 
-def _place(db: Session, job: Job, action: Action, seen: Picture, now: datetime) -> Attempt:
+def _place(db: Session, job: Job, action: Action, *, seen: Picture, now: datetime) -> Attempt:
     """Give a job its attempt and book its reservation: both, or neither.
 
     Raises:
         Refused: the award line does not bear it any more.
     """
     pool = seen.pools[action.place]
-    attempt = _attempt(job, pool, seen.sites[pool.site_id], seen.account(job.project_id, pool.site_id), now)
+    attempt = _attempt(job, pool, seen.sites[pool.site_id], account=seen.account(job.project_id, pool.site_id), now=now)
     with db.begin_nested():
         db.add(attempt)
         store.move_job(db, job.id, JobState.PLACED, _placed_values(attempt, action.reason))
@@ -104,7 +106,7 @@ def _placed_values(attempt: Attempt, reason: str) -> dict[str, object]:
     return {"cause": reason, "waiting_reason": None, "last_number": attempt.number}
 
 
-def _attempt(job: Job, pool: Pool, site: Site, account: str, now: datetime) -> Attempt:
+def _attempt(job: Job, pool: Pool, site: Site, *, account: str, now: datetime) -> Attempt:
     number = job.last_number + 1
     attempt = Attempt(
         id=new_id(),
@@ -119,14 +121,14 @@ def _attempt(job: Job, pool: Pool, site: Site, account: str, now: datetime) -> A
         marker=marker(job.id, number),
         placed_at=now,
         due_at=now + patience.UNFETCHED_FOR,
-        **_cost(job, pool, site, now),
+        **_cost(job, pool, site, now=now),
         **_BLANK,
     )
     attempt.order = _order(job, attempt)
     return attempt
 
 
-def _cost(job: Job, pool: Pool, site: Site, now: datetime) -> dict[str, object]:
+def _cost(job: Job, pool: Pool, site: Site, *, now: datetime) -> dict[str, object]:
     """What is reserved for the attempt, and until when."""
     charged = reservation.charged_gpus(
         nodes=job.nodes,

@@ -43,7 +43,7 @@ def settle(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> bool:
         allocations.release(db, attempt_id=attempt.id, now=now)
         sentence = "Nothing ran: the whole reservation is free again."
     else:
-        sentence = _book(db, job, attempt, records, now)
+        sentence = _book(db, job, attempt, records=records, now=now)
     crash.reach(CrashPoint.HUB_SETTLED)
     if not attempt.is_settled:
         moves.note(db, job, "settled", sentence, actor=LEDGER, now=now, attempt=attempt)
@@ -52,7 +52,7 @@ def settle(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> bool:
     return True
 
 
-def _book(db: Session, job: Job, attempt: Attempt, records: list[tables.UsageRecord], now: datetime) -> str:
+def _book(db: Session, job: Job, attempt: Attempt, *, records: list[tables.UsageRecord], now: datetime) -> str:
     before = allocations.settled(db, [attempt.id]).get(attempt.id, ZERO)
     booked = allocations.book(
         db,
@@ -71,15 +71,15 @@ def _book(db: Session, job: Job, attempt: Attempt, records: list[tables.UsageRec
         sentence += f" {booked.site_loss} were lost by the site's fault; the site bears them."
     if attempt.is_settled and booked.own != before:
         moves.note(db, job, "corrected", sentence, actor=LEDGER, now=now, attempt=attempt)
-    _compare_witnesses(db, job, attempt, booked.own, now)
+    _compare_witnesses(db, job, attempt, accounting=booked.own, now=now)
     return sentence
 
 
 def counted(records: Iterable[tables.UsageRecord]) -> list[allocations.Usage]:
     """The records that count. The wrapper's stand-in counts only while accounting has told nothing."""
-    sound = [record for record in records if record.doubt is None]
-    has_told = any(not is_stand_in(record) and record.kind == UsageKind.OWN for record in sound)
-    return [as_usage(record, is_void=has_told and is_stand_in(record)) for record in sound]
+    records = list(records)
+    has_told = any(not is_stand_in(record) and record.kind == UsageKind.OWN for record in records)
+    return [as_usage(record, is_void=has_told and is_stand_in(record)) for record in records]
 
 
 def as_usage(record: tables.UsageRecord, *, is_void: bool = False) -> allocations.Usage:
@@ -97,7 +97,7 @@ def as_usage(record: tables.UsageRecord, *, is_void: bool = False) -> allocation
     )
 
 
-def _compare_witnesses(db: Session, job: Job, attempt: Attempt, accounting: GpuMilliseconds, now: datetime) -> None:
+def _compare_witnesses(db: Session, job: Job, attempt: Attempt, *, accounting: GpuMilliseconds, now: datetime) -> None:
     wrapper = wrapper_amount(attempt)
     scheduler = None if attempt.scheduler_gpu_ms is None else GpuMilliseconds(attempt.scheduler_gpu_ms)
     told = Witnesses(accounting=accounting, scheduler=scheduler, wrapper=wrapper, gpus=attempt.charged_gpus)

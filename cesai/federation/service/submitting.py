@@ -36,7 +36,7 @@ def submit(db: Session, file: JobFile, *, by: Caller, now: datetime) -> JobView:
     resumed = _resumed(db, file, by) if file.resume else None
     home, folder = _checkpoints(db, resumed) if resumed else (None, None)
     asked = _asked(db, file, home)
-    _check_possible(db, file.project, asked, now)
+    _check_possible(db, file.project, asked, now=now)
     job = _row(file, by=by, now=now)
     job.home_site_id, job.resume_from = home, folder
     db.add(job)
@@ -120,7 +120,7 @@ def _asked(db: Session, file: JobFile, home: str | None) -> asking.Asked:
     return asking.Asked(file.nodes, file.gpus_per_node, file.gpu_class, file.walltime, wanted)
 
 
-def _check_possible(db: Session, project_id: str, asked: asking.Asked, now: datetime) -> None:
+def _check_possible(db: Session, project_id: str, asked: asking.Asked, *, now: datetime) -> None:
     accepted = projects.accepted_sites(db, project_id)
     if not accepted:
         msg = f"No site has accepted {project_id} yet: ask the admin of a site to give it a local account."
@@ -131,7 +131,7 @@ def _check_possible(db: Session, project_id: str, asked: asking.Asked, now: date
         if sentence:
             raise Refused(sentence)
     usable = set(asking.usable(asked, rooms))
-    _check_award(db, project_id, asked, [pool for pool in pools if room_of(pool) in usable], now)
+    _check_award(db, project_id, asked, [pool for pool in pools if room_of(pool) in usable], now=now)
 
 
 def room_of(pool: Pool) -> asking.Room:
@@ -146,7 +146,7 @@ def room_of(pool: Pool) -> asking.Room:
     )
 
 
-def _check_award(db: Session, project_id: str, asked: asking.Asked, pools: Sequence[Pool], now: datetime) -> None:
+def _check_award(db: Session, project_id: str, asked: asking.Asked, pools: Sequence[Pool], *, now: datetime) -> None:
     known: Mapping[str, Site] = {site.id: site for site in sites.sites(db)}
     sentences: list[str] = []
     for pool in pools:

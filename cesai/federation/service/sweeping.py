@@ -33,9 +33,9 @@ def sweep(db: Session, now: datetime) -> int:
         if job is None:
             continue
         if attempt.state == AttemptState.ENDED:
-            _look_at_ended(db, job, attempt, now)
+            _look_at_ended(db, job, attempt, now=now)
         else:
-            _look_at_open(db, job, attempt, now)
+            _look_at_open(db, job, attempt, now=now)
         db.flush()
     usage.book_strangers(db, store.unbooked_usage(db, limit=usage.BATCH), now=now)
     store.drop_old_logs(db, now - logs.KEPT_FOR)
@@ -44,20 +44,20 @@ def sweep(db: Session, now: datetime) -> int:
     return len(due)
 
 
-def _look_at_open(db: Session, job: Job, attempt: Attempt, now: datetime) -> None:
+def _look_at_open(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> None:
     one = as_open(attempt)
     attempt.due_at = patience.next_look(one, now)
     db.flush()
     if patience.is_unfetched(one, now):
         reason = f"{attempt.site_id} did not fetch it; it goes elsewhere, or there again."
-        _take_back(db, job, attempt, reason, now)
+        _take_back(db, job, attempt, reason=reason, now=now)
     elif patience.is_out_of_patience(one, now):
-        _move_away(db, job, attempt, now)
-    elif _is_to_rerun(db, job, attempt, now):
-        _give_up(db, job, attempt, now)
+        _move_away(db, job, attempt, now=now)
+    elif _is_to_rerun(db, job, attempt, now=now):
+        _give_up(db, job, attempt, now=now)
 
 
-def _take_back(db: Session, job: Job, attempt: Attempt, reason: str, now: datetime) -> None:
+def _take_back(db: Session, job: Job, attempt: Attempt, *, reason: str, now: datetime) -> None:
     attempt.is_moved = True
     db.flush()
     if moves.withdraw(db, job, attempt, reason, actor=moves.HUB, now=now):
@@ -65,7 +65,7 @@ def _take_back(db: Session, job: Job, attempt: Attempt, reason: str, now: dateti
         ledger.settle(db, job, attempt, now=now)
 
 
-def _move_away(db: Session, job: Job, attempt: Attempt, now: datetime) -> None:
+def _move_away(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> None:
     """Ask the site to end what waits too long; it is placed anew once its end, or its absence, is read back."""
     if attempt.is_cancel_ordered:
         return
@@ -75,13 +75,13 @@ def _move_away(db: Session, job: Job, attempt: Attempt, now: datetime) -> None:
     moves.note(db, job, "moved", sentence, actor=moves.HUB, now=now, attempt=attempt)
 
 
-def _is_to_rerun(db: Session, job: Job, attempt: Attempt, now: datetime) -> bool:
+def _is_to_rerun(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> bool:
     if job.spec["on_site_loss"] != OnSiteLoss.RERUN or not patience.is_surely_over(as_open(attempt), now):
         return False
     return sites.contact_state(sites.site(db, attempt.site_id), now) is ContactState.LOST
 
 
-def _give_up(db: Session, job: Job, attempt: Attempt, now: datetime) -> None:
+def _give_up(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> None:
     """Call a running attempt at a lost site lost: its wall time is over, so it cannot finish unseen.
 
     Its reservation stays until the site tells what it used; the order to end stays too.
@@ -96,7 +96,7 @@ def _give_up(db: Session, job: Job, attempt: Attempt, now: datetime) -> None:
         moves.follow_end(db, job, attempt, actor=moves.HUB, now=now)
 
 
-def _look_at_ended(db: Session, job: Job, attempt: Attempt, now: datetime) -> None:
+def _look_at_ended(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> None:
     if attempt.is_settled or ledger.settle(db, job, attempt, now=now):
         attempt.due_at = None
         return
@@ -106,14 +106,14 @@ def _look_at_ended(db: Session, job: Job, attempt: Attempt, now: datetime) -> No
             attempt.due_at = patience.next_look_after_end(known_at)
         case Overdue.FLAG:
             attempt.due_at = patience.last_look_after_end(known_at)
-            _flag(db, job, attempt, now)
+            _flag(db, job, attempt, now=now)
         case Overdue.STAMPS:
             attempt.due_at = now + settling.STAMPS_AFTER
-            _flag(db, job, attempt, now)
+            _flag(db, job, attempt, now=now)
             ledger.stand_in(db, job, attempt, now=now)
 
 
-def _flag(db: Session, job: Job, attempt: Attempt, now: datetime) -> None:
+def _flag(db: Session, job: Job, attempt: Attempt, *, now: datetime) -> None:
     if attempt.is_usage_flagged:
         return
     attempt.is_usage_flagged = True

@@ -54,7 +54,14 @@ def _hearing(db: Session, agent: AgentCaller, request: SyncRequest, now: datetim
     )
     jobs = store.lock_jobs(db, store.jobs_of_attempts(db, agent.site_id, ids)) if ids else {}
     attempts = store.attempts_at(db, agent.site_id, ids) if ids else {}
-    return Hearing(agent.site_id, now, request.clock - now, jobs, attempts)
+    return Hearing(
+        site_id=agent.site_id,
+        instance_id=hearing.clean(request.instance_id) or "",
+        now=now,
+        skew=request.clock - now,
+        jobs=jobs,
+        attempts=attempts,
+    )
 
 
 def _ids(texts: Collection[str | None]) -> set[UUID]:
@@ -90,4 +97,4 @@ def _order(attempt: Attempt) -> AttemptOrder:
 
 
 def _is_forgettable(attempt: Attempt, now: datetime) -> bool:
-    return attempt.is_settled and not attempt.is_owed and not logs.is_still_fetched(attempt, now)
+    return not attempt.is_owed and logs.is_forgettable(attempt, now)

@@ -106,10 +106,10 @@ def book_strangers(db: Session, records: Iterable[tables.UsageRecord], *, now: d
         project_id = projects.accounts_of_site(db, record.site_id).get(told.account)
         gpu_class = class_of(sites.pools(db, record.site_id), told)
         if project_id and gpu_class:
-            _book_stranger(db, record, project_id, gpu_class, now)
+            _book_stranger(db, record, project_id=project_id, gpu_class=gpu_class, now=now)
 
 
-def _book_stranger(db: Session, record: tables.UsageRecord, project_id: str, gpu_class: str, now: datetime) -> None:
+def _book_stranger(db: Session, record: tables.UsageRecord, *, project_id: str, gpu_class: str, now: datetime) -> None:
     allocations.book_unattributed(
         db,
         site_id=record.site_id,

@@ -33,6 +33,12 @@ def open_attempts(db: Session) -> list[Attempt]:
     return list(db.scalars(select(Attempt).where(Attempt.state != AttemptState.ENDED).order_by(Attempt.id)))
 
 
+def ended_among(db: Session, markers: Collection[str]) -> list[Attempt]:
+    """Those attempts of these markers that have ended."""
+    found = select(Attempt).where(Attempt.marker.in_(markers), Attempt.state == AttemptState.ENDED)
+    return list(db.scalars(found)) if markers else []
+
+
 def jobs_of_attempts(db: Session, site_id: str, attempt_ids: Collection[UUID]) -> list[UUID]:
     """The jobs of these attempts, those of other sites left out."""
     return list(db.scalars(select(Attempt.job_id).where(Attempt.id.in_(attempt_ids), Attempt.site_id == site_id)))

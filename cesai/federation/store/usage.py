@@ -30,11 +30,11 @@ def owners(db: Session, site_id: str, keys: Collection[str]) -> dict[str, UUID |
 
 
 def usage_of(db: Session, attempt_id: UUID) -> list[UsageRecord]:
-    """The highest revision of each launch of an attempt."""
+    """The highest sound revision of each launch of an attempt; what is doubted never stands before what is not."""
     return list(
         db.scalars(
             select(UsageRecord)
-            .where(UsageRecord.attempt_id == attempt_id)
+            .where(UsageRecord.attempt_id == attempt_id, UsageRecord.doubt.is_(None))
             .ext(distinct_on(UsageRecord.site_id, UsageRecord.key))
             .order_by(UsageRecord.site_id, UsageRecord.key, UsageRecord.revision.desc())
         )
