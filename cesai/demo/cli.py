@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -60,7 +60,7 @@ def demo(
         try:
             books = _act(programme, stage)
             if report:
-                report.write_text(json.dumps(books.report(programme.results), ensure_ascii=False, indent=2) + "\n")
+                _write_report(report, books, programme)
             _farewell(console, stage, programme)
             if not check:
                 _wait(console)
@@ -77,6 +77,15 @@ def _prepare(console: Console) -> Runtime:
         added = machine.install(packages)
         console.print(f"    {len(added)} packages added, listed in {machine.INSTALLED}", style="dim", highlight=False)
     return runtime.prepare()
+
+
+def _write_report(path: Path, books: Books, programme: Programme) -> None:
+    """The facts of this run; where the hub itself did not come up, the steps alone."""
+    facts: dict[str, Any] = {}
+    programme.run(
+        "The facts are read back from the real systems", lambda: facts.update(books.facts()), needs=(SIGNED_IN,)
+    )
+    path.write_text(json.dumps(facts | books.protocol(programme.results), ensure_ascii=False, indent=2) + "\n")
 
 
 def _act(programme: Programme, stage: Stage) -> Books:

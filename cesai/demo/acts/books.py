@@ -54,8 +54,8 @@ class Books:
         """Every job of this run with its attempts and their witnesses."""
         return [self._job(name) for name in self.work.jobs]
 
-    def report(self, steps: list[StepResult]) -> dict[str, Any]:
-        """The whole report."""
+    def facts(self) -> dict[str, Any]:
+        """What the real systems and the hub say at the end."""
         return {
             "sites": [self._site(site) for site in self.operator_items("site", "list")],
             "jobs": self.jobs(),
@@ -63,6 +63,11 @@ class Books:
                 "invariants_hold": self.operator.does("ledger", "verify")["invariants_hold"],
                 "balances": {row["account"]: row["gpu_ms"] for row in self.operator_items("ledger", "balances")},
             },
+        }
+
+    def protocol(self, steps: list[StepResult]) -> dict[str, Any]:
+        """How each step went, and what each process needs."""
+        return {
             "steps": [
                 {"name": step.name, "ok": step.ok, "seconds": round(step.seconds, 3), "skipped": step.skipped}
                 for step in steps
