@@ -36,33 +36,19 @@ def sign_in(db: Session, identity: Identity, *, now: datetime) -> Caller:
 
 def _first_login(db: Session, identity: Identity, now: datetime) -> PrincipalRow:
     store.add_principal(db, identity.username, now=now)
-    row = store.principal_of_username(db, identity.username)
-    if row is None or row.subject is not None:
+    row = store.lock_principal(db, identity.username)
+    if row.subject == identity.subject:
+        return row  # another request of his came first
+    if row.subject is not None:
         msg = f"The name {identity.username} belongs to another account here. Ask an operator of the hub."
         raise Forbidden(msg)
-    if not store.join_subject(db, row.id, identity.subject, name=identity.name, now=now):
-        return _joined_meanwhile(db, identity)
-    given = rules.seeds(identity.roles, identity.groups)
-    for membership in sorted(given, key=lambda each: (each.role, each.scope or "")):
+    row.subject, row.name, row.first_login_at = identity.subject, identity.name, now
+    db.flush()
+    given = membership_words(rules.seeds(identity.roles, identity.groups))
+    for membership in given:
         store.add_membership(db, row.id, membership, now=now)
-    words = [f"{each.role}:{each.scope or '*'}" for each in given]
-    audit(
-        db,
-        actor=identity.username,
-        action="access.first-login",
-        subject=identity.username,
-        details={"memberships": sorted(words)},
-        now=now,
-    )
-    db.refresh(row)
-    return row
-
-
-def _joined_meanwhile(db: Session, identity: Identity) -> PrincipalRow:
-    row = store.principal_of_subject(db, identity.subject)
-    if row is None:
-        msg = f"The name {identity.username} belongs to another account here. Ask an operator of the hub."
-        raise Forbidden(msg)
+    details = {"memberships": [f"{each.role}:{each.scope or '*'}" for each in given]}
+    audit(db, actor=identity.username, action="access.first-login", subject=identity.username, details=details, now=now)
     return row
 
 
@@ -74,9 +60,7 @@ def grant(db: Session, *, username: str, role: Role, scope: str | None, by: Acto
     """
     membership = rules.membership(role, scope)
     store.add_principal(db, username, now=now)
-    principal = store.principal_of_username(db, username)
-    if principal is None:
-        raise NotFound
+    principal = store.lock_principal(db, username)
     added = store.add_membership(db, principal.id, membership, now=now)
     if added is None:
         found = store.membership_row(db, principal.id, membership)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -20,14 +20,10 @@ def principal_of_subject(db: Session, subject: str) -> PrincipalRow | None:
     return db.scalar(select(PrincipalRow).where(PrincipalRow.subject == subject))
 
 
-def principal_of_username(db: Session, username: str) -> PrincipalRow | None:
-    """Whom this name stands for."""
-    return db.scalar(select(PrincipalRow).where(PrincipalRow.username == username))
-
-
-def principal(db: Session, principal_id: UUID) -> PrincipalRow:
-    """A principal that is there."""
-    return db.get_one(PrincipalRow, principal_id)
+def lock_principal(db: Session, username: str) -> PrincipalRow:
+    """Whom a name stands for, for this transaction alone."""
+    wanted = select(PrincipalRow).where(PrincipalRow.username == username).with_for_update()
+    return db.execute(wanted, execution_options={"populate_existing": True}).scalar_one()
 
 
 def add_principal(db: Session, username: str, *, now: datetime) -> None:
@@ -37,17 +33,6 @@ def add_principal(db: Session, username: str, *, now: datetime) -> None:
         .values(id=new_id(), subject=None, username=username, name=username, made_at=now, first_login_at=None)
         .on_conflict_do_nothing()
     )
-
-
-def join_subject(db: Session, principal_id: UUID, subject: str, *, name: str, now: datetime) -> bool:
-    """Tie a name to the one who signs in with it for the first time; False when somebody was faster."""
-    done = db.execute(
-        update(PrincipalRow)
-        .where(PrincipalRow.id == principal_id, PrincipalRow.subject.is_(None))
-        .values(subject=subject, name=name, first_login_at=now)
-        .returning(PrincipalRow.id)
-    )
-    return done.first() is not None
 
 
 def memberships(db: Session, principal_id: UUID) -> frozenset[Membership]:
