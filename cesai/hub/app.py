@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +17,9 @@ from starlette.concurrency import run_in_threadpool
 
 from cesai.access import routes as access
 from cesai.access.tokens import Fetch, IssuerKeys, KeysUnavailable, Verifier
+from cesai.allocations import routes as allocations
 from cesai.db.session import bind_background, make_engine, unit_of_work
+from cesai.federation import routes as federation
 from cesai.hub import errors, routes
 from cesai.hub import settings as rules
 from cesai.hub.settings import Settings
@@ -30,6 +30,8 @@ from cesai.issuer.rules import Config, Denied
 from cesai.issuer.schemas import SeedFile, default_clients
 from cesai.issuer.service import keys, users
 from cesai.kernel.clock import Clock, SystemClock
+from cesai.projects import routes as projects
+from cesai.sites import routes as sites
 
 API = "/api/v1"
 KEYS_TIMEOUT_S = 5.0
@@ -44,10 +46,12 @@ TAGS = [
     {"name": "projects", "description": "Projects and their members"},
     {"name": "allocations", "description": "Pledges, awards and the ledger of GPU time"},
     {"name": "federation", "description": "Jobs and where they run"},
+    {"name": "agent", "description": "What a site's agent says and hears"},
     {"name": "access", "description": "Who somebody is and what he may do"},
     {"name": "hub", "description": "How the hub is"},
 ]
-ROOMS = ("sites", "projects", "allocations", "federation")
+ROOMS = (sites.router, projects.router, allocations.router, federation.router, access.router, routes.router)
+ELSEWHERE = (sites.agent_router, federation.agent_router, routes.well_known_router)
 
 
 def create_app(
@@ -99,16 +103,10 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _include_rooms(app: FastAPI) -> None:
-    app.include_router(access.router, prefix=API)
-    app.include_router(routes.router, prefix=API)
-    app.include_router(routes.well_known_router)
     for room in ROOMS:
-        if importlib.util.find_spec(f"cesai.{room}.routes") is None:
-            continue
-        module = importlib.import_module(f"cesai.{room}.routes")
-        app.include_router(module.router, prefix=API)
-        if hasattr(module, "agent_router"):
-            app.include_router(module.agent_router)
+        app.include_router(room, prefix=API)
+    for elsewhere in ELSEWHERE:
+        app.include_router(elsewhere)
 
 
 def _include_issuer(app: FastAPI, settings: Settings) -> None:

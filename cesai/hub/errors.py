@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
@@ -23,6 +23,7 @@ from cesai.kernel.errors import CesaiError, NotFound, Refused, Stale
 
 log = logging.getLogger(__name__)
 
+UNIQUE_VIOLATION = "23505"
 MEDIA_TYPE = "application/problem+json"
 # The first kind in an error's own line of ancestors that stands here decides.
 STATUS: Mapping[type[CesaiError], int] = {
@@ -61,6 +62,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CesaiError, _on_cesai_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(IntegrityError, _on_collision)
     app.add_exception_handler(DataError, _on_unstorable)
     app.add_exception_handler(OperationalError, _on_outage)
     app.add_exception_handler(PoolTimeoutError, _on_outage)
@@ -90,6 +92,13 @@ async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     sentence = _SENTENCES.get(status) or str(error.detail)
     kind = "not-found" if status == HTTPStatus.NOT_FOUND else _kebab(HTTPStatus(status).phrase.title().replace(" ", ""))
     return _answer(status, sentence, kind=kind, headers=error.headers)
+
+
+async def _on_collision(_request: Request, error: Exception) -> JSONResponse:
+    # Two wishes met at a unique key between look and write. Whoever asks again hears the rule's own no.
+    if not (isinstance(error, IntegrityError) and getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION):
+        raise error
+    return problem(Stale("Somebody did the same at this moment. Look again, then decide."))
 
 
 async def _on_unstorable(request: Request, error: Exception) -> JSONResponse:

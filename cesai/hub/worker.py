@@ -18,6 +18,8 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+import cesai.allocations.tasks
+import cesai.federation.tasks
 import cesai.hub.tasks
 import cesai.issuer.tasks
 import cesai.sites.tasks  # noqa: F401  imported for their tasks
