@@ -66,6 +66,12 @@ def connector_of(site: SlurmSite, backend: str, **changes: object) -> SlurmConne
 
 
 @pytest.fixture
+def recorded() -> Path:
+    """What Slurm 22.05 answered."""
+    return Path(__file__).parent / "recorded" / "slurm-22.05"
+
+
+@pytest.fixture
 def order() -> Callable[..., AttemptOrder]:
     """Makes orders."""
     return an_order

@@ -42,10 +42,8 @@ class Fault:
 def faults(body: Mapping[str, Any]) -> tuple[Fault, ...]:
     """What went wrong. The HTTP status alone says neither yes nor no."""
     found = body.get("errors")
-    if found is None:
-        return ()
     if not isinstance(found, list):
-        msg = "slurmrestd's answer has errors that are no list"
+        msg = "slurmrestd's answer does not say whether there were errors"
         raise SiteUnavailable(msg)
     return tuple(_fault(one) for one in found if isinstance(one, Mapping))
 
@@ -71,6 +69,9 @@ def read_body(response: httpx.Response) -> Mapping[str, Any]:
         raise SiteUnavailable(msg) from None
     if not isinstance(body, Mapping):
         msg = "slurmrestd's answer is no table"
+        raise SiteUnavailable(msg)
+    if response.is_error and not body.get("errors"):
+        msg = f"slurmrestd, or something before it, answered {response.status_code} and named no error"
         raise SiteUnavailable(msg)
     return body
 
@@ -151,7 +152,7 @@ class RestBackend:
         """The dialect; asked for once, and again after an answer that could not be used."""
         if self._dialect is None:
             # 22.05 has its document at /openapi (and /openapi/v3), newer ones at /openapi/v3 alone.
-            self._dialect = choose_dialect(self._ask("GET", "/openapi/v3"))
+            self._dialect = choose_dialect(self._send("GET", "/openapi/v3"))
         return self._dialect
 
     def submit(self, submission: Submission) -> str:
