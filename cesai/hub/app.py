@@ -24,7 +24,6 @@ from cesai.hub import errors, routes
 from cesai.hub import settings as rules
 from cesai.hub.settings import Settings
 from cesai.hub.worker import Embedded, Waker, make_celery
-from cesai.issuer import pages as issuer_pages
 from cesai.issuer import routes as issuer
 from cesai.issuer.rules import Config, Denied
 from cesai.issuer.schemas import SeedFile, default_clients
@@ -120,8 +119,8 @@ def _include_issuer(app: FastAPI, settings: Settings) -> None:
         longest=timedelta(hours=settings.issuer_longest_hours),
         audience=settings.audience,
     )
-    app.include_router(issuer.router)
-    app.include_router(issuer_pages.router)
+    for router in issuer.routers:
+        app.include_router(router)
     app.add_exception_handler(Denied, issuer.answer_denied)
 
 

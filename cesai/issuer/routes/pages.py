@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cesai.db.session import Db, Now
 from cesai.issuer import rules
-from cesai.issuer.routes import FORM_LIMIT, NO_STORE, PREFIX, PROTOCOL, Form, IssuerConfig
+from cesai.issuer.routes.common import FORM_LIMIT, NO_STORE, PREFIX, PROTOCOL, Form, IssuerConfig
 from cesai.issuer.rules import AuthRequest, Client
 from cesai.issuer.service import logins, tokens
 from cesai.issuer.service.logins import AskConsent, AskPassword, AskUserCode, Browser, GoTo, Say, Step

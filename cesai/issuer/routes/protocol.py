@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,48 +13,14 @@ from fastapi.responses import JSONResponse
 
 from cesai.db.session import Db, Now
 from cesai.issuer import rules
-from cesai.issuer.rules import Client, Config, Denial, Denied
+from cesai.issuer.routes.common import FORM_LIMIT, NO_STORE, PREFIX, PROTOCOL, Form, IssuerConfig
+from cesai.issuer.rules import Client, Denial, Denied
 from cesai.issuer.service import clients, keys, tokens
 from cesai.issuer.service.clients import ClientWords
 from cesai.issuer.service.tokens import Granted
-from cesai.kernel.errors import NotFound
 
-PREFIX = "/realms/cesai"
-PROTOCOL = "/protocol/openid-connect"
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-# Everything else that the issuer refuses is a 400.
-UNAUTHORIZED = (Denial.UNKNOWN_CLIENT, Denial.WRONG_SECRET, Denial.NO_SERVICE)
-FORM_LIMIT = 64 * 1024
-
-
-def _config(request: Request) -> Config:
-    # Bound to loopback is not enough: a page elsewhere whose name was made to point to 127.0.0.1 is another Host.
-    server = (request.scope.get("server") or ("127.0.0.1", None))[0]
-    if not (rules.is_loopback(server) and rules.is_loopback(request.url.hostname or "")):
-        raise NotFound
-    return cast("Config", request.app.state.issuer)
-
-
-IssuerConfig = Annotated[Config, Depends(_config)]
-
-
-async def _form(request: Request) -> dict[str, str]:
-    form = await request.form()
-    return {name: value for name, value in form.items() if isinstance(value, str)}
-
-
-Form = Annotated[dict[str, str], Depends(_form)]
 router = APIRouter(prefix=PREFIX, include_in_schema=False, tags=["issuer"], max_body_size=FORM_LIMIT)
-
-
-async def answer_denied(_request: Request, error: Exception) -> JSONResponse:
-    """The answer that a denial is."""
-    if not isinstance(error, Denied):
-        raise error
-    status = 401 if error.denial in UNAUTHORIZED else 400
-    body = {"error": error.denial.error, "error_description": error.denial.description}
-    return JSONResponse(body, status_code=status, headers=NO_STORE)
 
 
 def _words(request: Request, form: Mapping[str, str]) -> ClientWords:
