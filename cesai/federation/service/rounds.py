@@ -6,7 +6,7 @@ its attempt and its reservation in the same transaction, before anything leaves 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -48,11 +48,14 @@ def run_round(db: Session, now: datetime) -> int:
     placed = _apply(
         db, seen, [action for action in decided.actions if action.kind == "place"], waiting=waiting, now=now
     )
-    queued_ids = {job.id for job in queued}
-    store.set_waiting_reasons(db, {job_id: why for job_id, why in waiting.items() if job_id in queued_ids})
+    store.set_waiting_reasons(db, _changed(queued, waiting))
     for site_id in sorted({attempt.site_id for attempt in placed}):
         sites.bump_order_revision(db, site_id)
     return len(placed)
+
+
+def _changed(queued: Sequence[Job], waiting: Mapping[UUID, str]) -> dict[UUID, str]:
+    return {job.id: waiting[job.id] for job in queued if waiting.get(job.id) not in (None, job.waiting_reason)}
 
 
 def _apply(

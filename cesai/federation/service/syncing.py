@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from cesai.access import service as access
 from cesai.access.rules import AgentCaller
-from cesai.contract.messages import AttemptOrder, SyncReply, SyncRequest, Wish
+from cesai.contract.messages import AttemptOrder, AttemptReport, SyncReply, SyncRequest, Wish
 from cesai.federation import store
 from cesai.federation.service import hearing, logs, settling, usage
 from cesai.federation.service.hearing import Hearing
@@ -36,9 +36,10 @@ def hear(db: Session, agent: AgentCaller, request: SyncRequest, *, now: datetime
     """
     access.accept_sequence(db, agent, instance_id=request.instance_id, sequence=request.sequence, now=now)
     sites.record_contact(db, agent.site_id, request=request, now=now)
-    told = _hearing(db, agent, request, now)
+    unheard = _unheard(db, agent.site_id, request)
+    told = _hearing(db, agent, request, unheard=unheard, now=now)
     is_new_usage, touched = usage.take_usage(db, told, request.usage)
-    changed = hearing.take_reports(db, told, request.attempts)
+    changed = hearing.take_reports(db, told, unheard)
     grown = logs.take_logs(db, told, request.logs)
     for attempt_id, attempt in told.attempts.items():
         if attempt_id in touched | changed:
@@ -46,9 +47,11 @@ def hear(db: Session, agent: AgentCaller, request: SyncRequest, *, now: datetime
     return is_new_usage or bool(changed or grown)
 
 
-def _hearing(db: Session, agent: AgentCaller, request: SyncRequest, now: datetime) -> Hearing:
+def _hearing(
+    db: Session, agent: AgentCaller, request: SyncRequest, *, unheard: Collection[AttemptReport], now: datetime
+) -> Hearing:
     ids = _ids(
-        [report.attempt_id for report in request.attempts]
+        [report.attempt_id for report in unheard]
         + [record.attempt_id for record in request.usage]
         + [part.attempt_id for part in request.logs]
     )
@@ -62,6 +65,17 @@ def _hearing(db: Session, agent: AgentCaller, request: SyncRequest, now: datetim
         jobs=jobs,
         attempts=attempts,
     )
+
+
+def _unheard(db: Session, site_id: str, request: SyncRequest) -> list[AttemptReport]:
+    """Reports that may say something new: an agent repeats all of them in every sync, and most are known."""
+    heard = store.heard_sequences(db, site_id, _ids([report.attempt_id for report in request.attempts]))
+    instance_id = hearing.clean(request.instance_id)
+    return [
+        report
+        for report in request.attempts
+        if heard.get(hearing.read_id(report.attempt_id)) != (instance_id, report.sequence)
+    ]
 
 
 def _ids(texts: Collection[str | None]) -> set[UUID]:

@@ -44,6 +44,15 @@ def jobs_of_attempts(db: Session, site_id: str, attempt_ids: Collection[UUID]) -
     return list(db.scalars(select(Attempt.job_id).where(Attempt.id.in_(attempt_ids), Attempt.site_id == site_id)))
 
 
+def heard_sequences(
+    db: Session, site_id: str, attempt_ids: Collection[UUID]
+) -> dict[UUID | None, tuple[str | None, int]]:
+    """Up to which instance and sequence each of a site's attempts was heard."""
+    columns = select(Attempt.id, Attempt.reported_instance, Attempt.reported_sequence)
+    found = db.execute(columns.where(Attempt.id.in_(attempt_ids), Attempt.site_id == site_id))
+    return {row.id: (row.reported_instance, row.reported_sequence) for row in found}
+
+
 def attempts_at(db: Session, site_id: str, attempt_ids: Collection[UUID]) -> dict[UUID, Attempt]:
     """These attempts as they are now, those of other sites left out; in the order in which the ledger is locked."""
     found = db.scalars(

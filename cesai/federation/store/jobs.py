@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, func, insert, or_, select, update
+from sqlalchemy import bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from cesai.db.paging import PageRequest, Slice, page_of
@@ -113,13 +113,17 @@ def move_job(db: Session, job_id: UUID, to: JobState, values: Mapping[str, Any])
 
 
 def set_waiting_reasons(db: Session, reasons: Mapping[UUID, str]) -> None:
-    """Why each of these queued jobs waits."""
-    for job_id, reason in sorted(reasons.items()):
-        db.execute(
-            update(Job)
-            .where(Job.id == job_id, Job.state == JobState.QUEUED, Job.waiting_reason.is_distinct_from(reason))
-            .values(waiting_reason=reason)
-        )
+    """Why each of these queued jobs waits. One that somebody holds now keeps its older reason till the next round."""
+    free = db.scalars(
+        select(Job.id)
+        .where(Job.id.in_(reasons), Job.state == JobState.QUEUED)
+        .order_by(Job.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    told = [{"waiting_job_id": job_id, "reason": reasons[job_id]} for job_id in free]
+    if told:
+        named = update(Job).where(Job.id == bindparam("waiting_job_id")).values(waiting_reason=bindparam("reason"))
+        db.connection().execute(named, told)
 
 
 def add_event(
