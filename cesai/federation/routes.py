@@ -65,9 +65,18 @@ def _parsed(body: bytes) -> object:
         raise _invalid((("", "is no JSON"),)) from None
 
 
-async def _job_file(request: Request) -> JobFile:
+async def _job_bytes(request: Request) -> bytes:
+    return await _body(request, JOB_BYTES)
+
+
+# A body is received before the transaction begins, so that a slow client holds no connection to the database, and
+# understood after it is known who sends it.
+JobBytes = Annotated[bytes, Depends(_job_bytes)]
+
+
+def _job_file(body: JobBytes) -> JobFile:
     try:
-        return read_job(_parsed(await _body(request, JOB_BYTES)))
+        return read_job(_parsed(body))
     except JobFileError as error:
         raise _invalid(error.faults) from None
 
@@ -91,8 +100,9 @@ def job_schema(caller: Anyone) -> dict[str, Any]:
 @router.post("/jobs", status_code=201, response_model=JobOut, openapi_extra=_JOB_BODY)
 def submit(
     committed: Annotated[None, Depends(_committed, scope="function")],
-    file: Annotated[JobFile, Depends(_job_file)],
+    body: JobBytes,
     caller: SignedIn,
+    file: Annotated[JobFile, Depends(_job_file)],
     db: Db,
     once: Once,
     now: Now,
@@ -163,16 +173,25 @@ def cancel(job_id: UUID, caller: SignedIn, db: Db, once: Once, now: Now, body: C
     return once(lambda: JobOut.of(service.cancel(db, job_id, reason, by=caller, now=now)))
 
 
-async def _question(request: Request) -> tuple[Snapshot, float]:
-    content = _parsed(await _body(request, PLAN_BYTES))
+async def _plan_bytes(request: Request) -> bytes:
+    return await _body(request, PLAN_BYTES)
+
+
+PlanBytes = Annotated[bytes, Depends(_plan_bytes)]
+
+
+def _question(body: PlanBytes) -> tuple[Snapshot, float]:
+    content = _parsed(body)
     try:
-        return await run_in_threadpool(Snapshot.parse, content), parse_now(content)
+        return Snapshot.parse(content), parse_now(content)
     except WireError as error:
         raise _invalid(((error.path, error.sentence),)) from None
 
 
 @router.post("/placement/plan")
-def plan_placement(question: Annotated[tuple[Snapshot, float], Depends(_question)], caller: Operator) -> dict[str, Any]:
+def plan_placement(
+    body: PlanBytes, caller: Operator, question: Annotated[tuple[Snapshot, float], Depends(_question)]
+) -> dict[str, Any]:
     """Ask what the hub would do in this situation. Nothing is kept: the same question has the same answer."""
     snapshot, now = question
     return plan(snapshot, Policy.with_moves(), now).as_wire()

@@ -114,6 +114,11 @@ def test_bad_input_is_a_clear_error_of_its_field(rita, change, field, word):
     assert word in " ".join(faults.values())
 
 
+def test_who_nobody_knows_is_told_so_before_his_body_is_understood(hub):
+    for path in ("/api/v1/jobs", "/api/v1/placement/plan"):
+        assert hub.anonymous.post(path, json={}).status_code == 401
+
+
 def test_a_script_that_is_no_text_is_a_clear_error(rita):
     answer = rita.post("/api/v1/jobs", content=json.dumps(JOB | {"script": "\ud800"}).encode())
     assert answer.status_code == 422
