@@ -37,7 +37,7 @@ def lasting(seconds: float) -> str:
 def starts_now(option: Option, *, is_home: bool) -> str:
     """Why a job goes to a place where it fits."""
     home = ", and it is the job's home" if is_home else ""
-    return f"{option.charged} of {option.room.free} free GPUs are enough: it starts now{home}"
+    return f"{option.charged} GPUs are needed, {option.room.free} are free: it starts now{home}"
 
 
 def starts_soon(at_s: float, now: float) -> str:
