@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import time
 from datetime import timedelta
 
 import pytest
 
 from cesai.contract.messages import SyncReply
-from cesai.federation import service
+from cesai.db.session import bind_background
+from cesai.federation import service, tasks
+from cesai.kernel import crash
+from cesai.kernel.crash import CrashPoint
 from tests.federation.conftest import Agent, fund, furnish, pool
 
 JOB = {
@@ -253,3 +258,22 @@ def test_a_plan_is_the_operators_question_and_has_a_limit(hub, rita):
     assert operator.post("/api/v1/placement/plan", json=question, key="").json() == {"actions": [], "waiting": {}}
     assert operator.post("/api/v1/placement/plan", json=[], key="").status_code == 422
     assert operator.post("/api/v1/placement/plan", content=b" " * (9 * 1024 * 1024), key="").status_code == 413
+
+
+# Crashing
+
+
+@pytest.mark.parametrize("point", [point for point in CrashPoint if point.startswith("hub-")])
+def test_every_step_of_the_hub_can_be_made_to_crash(hub, rita, clock, monkeypatch, point):
+    killed = []
+    monkeypatch.setenv("CESAI_CRASH_AT", point)
+    monkeypatch.setattr(crash, "_passed", {})
+    monkeypatch.setattr(os, "kill", lambda *told: killed.append(told))
+    bind_background(hub.db.connection(), clock)
+    job = rita.post("/api/v1/jobs", json=JOB).json()
+    hub.db.flush()
+    tasks.run_round()
+    attempt = rita.get(f"/api/v1/jobs/{job['id']}").json()["attempts"][0]["id"]
+    hub.agent.tell(attempt, "RUNNING")
+    hub.agent.tell(attempt, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    assert killed == [(os.getpid(), signal.SIGKILL)]

@@ -107,9 +107,9 @@ def may_have_run(attempt: Attempt) -> bool:
 
 
 def _asked(db: Session, file: JobFile, home: str | None) -> asking.Asked:
-    known = {site.id for site in sites.sites(db)}
     for gpu_class in file.gpu_class:
         sites.check_gpu_class(db, gpu_class)
+    known = {site.id for site in sites.sites(db)} if file.sites else set()
     for site_id in file.sites:
         if sentence := asking.unknown_name(site_id, known, kind="site"):
             raise Refused(sentence)
