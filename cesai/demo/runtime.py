@@ -158,9 +158,10 @@ def _end_leftovers(state: Path) -> None:
     for note in state.resolve().rglob("*.run"):
         Keeper(note.parent).end_leftover(note.stem)
     for conf in state.resolve().rglob("slurm.conf"):
-        for pid in steps.of(conf):
+        site = conf.parent.parent
+        for pid in steps.of(site):
             processes.signal_quietly(pid, signal.SIGKILL)
-        shutil.rmtree(socket_folder(conf.parent.parent), ignore_errors=True)
+        shutil.rmtree(socket_folder(site), ignore_errors=True)
 
 
 def _remove_account(checkout: Path) -> None:

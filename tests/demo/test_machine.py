@@ -86,7 +86,12 @@ def snapshot():
     """Accounts, groups, rules, modes on the way to the checkout, and what lies in the shared folders."""
     modes = {str(path): path.stat().st_mode for path in (Path("/root"), Path("/var/lib"), Path("/tmp"), Path("/etc"))}  # noqa: S108  only looked at
     lists = [Path(name).read_text() for name in ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")]
-    return modes, lists, sorted(machine.ETC.glob("sudoers.d/*")), sorted(Path("/var/lib").glob("cesai-demo/*"))
+    return (
+        modes,
+        lists,
+        sorted(machine.ETC.glob("sudoers.d/*")),
+        sorted(path for path in Path("/var/lib").glob("cesai-demo/*") if path.is_dir()),
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's demonstration makes accounts")

@@ -123,8 +123,8 @@ def test_stop_leaves_no_process_and_start_goes_on_where_it_was(demo_runtime, ope
         ended = submit(site, "-Aspeech", script="true")
         wait_for(lambda: state(site, ended) == "COMPLETED")
         running = submit(site, "-Aspeech", script="sleep 600")
-        wait_for(lambda: steps.of(site.layout.slurm_conf))
-        pids = [site.pid(name) for name in site.keeper.names()] + steps.of(site.layout.slurm_conf)
+        wait_for(lambda: steps.of(site.folder))
+        pids = [site.pid(name) for name in site.keeper.names()] + steps.of(site.folder)
     finally:
         site.stop()
     assert not any(processes.is_alive(pid) for pid in pids)

@@ -21,6 +21,7 @@ def main() -> None:
     spec = SiteSpec(wish.name, wish.gpu, wish.nodes, wish.gpus, has_rest=wish.rest, projects=tuple(wish.project))
     site = SlurmSite(spec, wish.folder, runtime.account(), Ports(wish.folder / "ports.json"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started with it ignored
     try:
         site.start()
         _say(_usage(site))

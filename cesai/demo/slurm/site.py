@@ -135,7 +135,7 @@ class SlurmSite:
         if self.keeper.is_running("slurmctld"):
             self._cancel_everything()
         self.keeper.stop_all()
-        for pid in steps.of(self.layout.slurm_conf):
+        for pid in steps.of(self.folder):
             processes.signal_quietly(pid, signal.SIGKILL)
         shutil.rmtree(self.layout.sockets, ignore_errors=True)
 
@@ -352,7 +352,7 @@ class SlurmSite:
         try:
             self.run(["scancel", "--partition=gpu", "--state=RUNNING"], check=False, seconds=5)
             deadline = time.monotonic() + END_SECONDS
-            while steps.of(self.layout.slurm_conf) and time.monotonic() < deadline:
+            while steps.of(self.folder) and time.monotonic() < deadline:
                 time.sleep(0.05)
         except subprocess.TimeoutExpired:
             return
