@@ -7,6 +7,7 @@ it needs shared memory, which a state folder on a network file system does not h
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -148,6 +149,23 @@ class Journal:
             JournalBroken: it is not.
         """
         self.write("probe", str(uuid4()))
+
+    def accounts(self) -> dict[str, datetime]:
+        """The hub's accounts at this site, each with the instant at which the hub named it first."""
+        told = json.loads(self.read("accounts") or "{}")
+        return {account: datetime.fromisoformat(since) for account, since in told.items()}
+
+    def keep_accounts(self, accounts: Iterable[str], now: datetime) -> None:
+        """Remember which accounts the hub names now.
+
+        Raises:
+            JournalBroken: it is not on the disk.
+        """
+        former = self.accounts()
+        kept = {account: former.get(account, now) for account in accounts}
+        if kept != former:
+            told = {account: since.isoformat() for account, since in sorted(kept.items())}
+            self.write("accounts", json.dumps(told))
 
     # Attempts
 
@@ -400,7 +418,7 @@ def _entry(row: Sequence[str]) -> Entry:
 
 
 def _json(message: AttemptReport | UsageRecord) -> str:
-    return message.model_dump_json(exclude_none=True)
+    return message.model_dump_json()
 
 
 def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:

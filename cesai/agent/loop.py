@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cesai.agent.config import AgentConfig, Pace
 from cesai.agent.hub import Hub, HubRefused, HubSilent
@@ -171,9 +171,8 @@ class Agent:
         worker = Worker("meter")
         while True:
             self._wake_meter.clear()
-            accounts = (self._journal.read("accounts") or "").split()
             try:
-                measured = await worker.call(self._meter.turn, self._allowed(accounts))
+                measured = await worker.call(self._meter.turn, self._allowed(self._journal.accounts()))
             except JournalBroken as error:
                 measured = Measured(again_s=self._config.pace.usage_seconds, trouble=str(error))
             except Exception as error:  # a connector's mistake must not end the agent
@@ -192,9 +191,9 @@ class Agent:
         if measured.has_news:
             self._news.set()
 
-    def _allowed(self, accounts: Sequence[str]) -> list[str]:
+    def _allowed(self, accounts: Mapping[str, datetime]) -> dict[str, datetime]:
         allowed = self._config.limits.accounts
-        return [account for account in accounts if not allowed or account in allowed]
+        return {account: since for account, since in accounts.items() if not allowed or account in allowed}
 
     # Logs
 
@@ -236,6 +235,10 @@ class Agent:
                 await asyncio.sleep(self._backoff(failures))
             except HubRefused as refusal:
                 self._skip_or_raise(refusal)
+            except ValueError:  # something in the journal that cannot be told must not end the agent
+                failures += 1
+                log.exception("the request to the hub could not be made")
+                await asyncio.sleep(self._backoff(failures))
             await asyncio.sleep(SPACING_S)
 
     async def _ask(self, request: SyncRequest, *, is_waiting: bool) -> SyncReply | None:
@@ -297,9 +300,7 @@ class Agent:
         """What the hub has stored is not told again; in the journal's thread."""
         self._journal.booked(reply.usage_booked)
         self._journal.settle(reply.settled, self._clock.now())
-        accounts = " ".join(sorted(reply.accounts))
-        if accounts != (self._journal.read("accounts") or ""):
-            self._journal.write("accounts", accounts)
+        self._journal.keep_accounts(reply.accounts, self._clock.now())
 
     def _skip_or_raise(self, refusal: HubRefused) -> None:
         """A number that is too low right after the start: the journal could not be written for a while before.

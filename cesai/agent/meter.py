@@ -16,6 +16,7 @@ from cesai.agent.journal import Entry, Journal, StoredUsage
 from cesai.agent.rules import Phase
 from cesai.agent.rules.usage import (
     Told,
+    is_due,
     is_told_whole,
     reading,
     revise,
@@ -65,8 +66,8 @@ class Meter:
         """The life of the site's job ids, as last heard."""
         return self._journal.read("site_epoch") or UNKNOWN_EPOCH
 
-    def turn(self, accounts: Iterable[str]) -> Measured:
-        """Read what is due.
+    def turn(self, accounts: Mapping[str, datetime]) -> Measured:
+        """Read what is due; `accounts` are the hub's, each with the instant since when.
 
         Raises:
             JournalBroken: usage could not be written; it is read again.
@@ -75,7 +76,7 @@ class Meter:
         try:
             self._hear_epoch()
             capacity = self._capacity(now)
-            has_news = self._usage(frozenset(accounts), now)
+            has_news = self._usage(accounts, now)
         except SiteUnavailable as error:
             self._silent_turns += 1
             log.warning("not measured: %s", error)
@@ -105,15 +106,16 @@ class Meter:
 
     # Usage
 
-    def _usage(self, accounts: frozenset[str], now: datetime) -> bool:
+    def _usage(self, accounts: Mapping[str, datetime], now: datetime) -> bool:
         entries = self._journal.entries()
         owed = {key: entry for key, entry in entries.items() if not entry.is_usage_complete}
-        accounts |= {entry.held.order.account for entry in entries.values()}
-        if not accounts:
+        asked = set(accounts) | {entry.held.order.account for entry in entries.values()}
+        if not asked:
             return False
-        launches = self._read(sorted(accounts), owed.values(), now=now)
+        launches = self._read(sorted(asked), owed.values(), now=now)
         mine = self._journal.by_marker(launch.name for launch in launches)
         held = {marker: entry.held for marker, entry in mine.items()}
+        launches = tuple(launch for launch in launches if launch.name in held or is_due(launch, accounts))
         fresh = tell(launches, held, epoch=self.epoch, cluster=self._cluster)
         stand_ins = self._stand_ins(owed.values(), fresh, now=now)
         has_news = self._store((*fresh, *stand_ins), [entry.held.attempt_id for entry in owed.values()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cesai.agent.rules.held import SAME_INSTANT_S, HeldAttempt, Owner, Phase
 from cesai.contract.connector import Launch
@@ -13,6 +13,7 @@ from cesai.contract.messages import UsageKind, UsageRecord
 from cesai.kernel.amounts import MS_PER_SECOND
 
 BY_STAMPS = "BY-STAMPS"  # accounting never told the end: the wrapper did
+_HEARD_LATE = timedelta(minutes=1)  # the agent hears of an account a moment after the hub has it
 WITHDRAWN = "WITHDRAWN"  # accounting no longer has it
 
 
@@ -36,6 +37,12 @@ def tell(launches: Iterable[Launch], held: Mapping[str, HeldAttempt], *, epoch: 
         for launch in launches
         if launch.is_final and launch.started_at is not None
     )
+
+
+def is_due(launch: Launch, accounts: Mapping[str, datetime]) -> bool:
+    """Whether a stranger's launch is told: what ran before the account was the hub's is not the hub's matter."""
+    since = accounts.get(launch.account)
+    return since is not None and launch.submit_time >= since - _HEARD_LATE
 
 
 def kind_of(launch: Launch, held: HeldAttempt | None) -> UsageKind:
