@@ -1,7 +1,7 @@
 """What is true of a site, its GPUs and its pledges, whoever asks and whenever?"""
 
 from cesai.sites.rules.contact import ContactState, Watch, clock_trouble, contact_state, watch
-from cesai.sites.rules.inventory import PoolCount, WorkCount, contradiction, proposal
+from cesai.sites.rules.inventory import PoolCount, contradiction, proposal
 from cesai.sites.rules.pledges import Ceiling, ceiling, check_pledge
 from cesai.sites.rules.site import Contact, GpuClass, Pool, Queued, Running, Site, closed_because
 
@@ -16,7 +16,6 @@ __all__ = [
     "Running",
     "Site",
     "Watch",
-    "WorkCount",
     "ceiling",
     "check_pledge",
     "clock_trouble",

@@ -31,18 +31,11 @@ class PoolCount:
         return f"{self.cluster}/{self.partition}/{self.gres_type or 'gpu'}"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkCount:
-    """GPUs that run in a partition, as told."""
-
-    partition: str
-    gpus: int
-
-
-def contradiction(pools: Sequence[PoolCount], running: Iterable[WorkCount]) -> str | None:
+def contradiction(pools: Sequence[PoolCount]) -> str | None:
     """What cannot be true of this inventory, as a sentence for the site's admin; None: nothing.
 
-    A draining node may run jobs although it is not up, so running work is held against all GPUs, not those up.
+    Not asked: whether nodes x GPUs per node is all GPUs, for nodes of one pool may differ; and whether what runs fits,
+    for a scheduler is asked about nodes and about jobs at two moments.
     """
     seen: set[tuple[str, str, str | None]] = set()
     for pool in pools:
@@ -52,7 +45,7 @@ def contradiction(pools: Sequence[PoolCount], running: Iterable[WorkCount]) -> s
         if key in seen:
             return f"Pool {pool.title} is told twice."
         seen.add(key)
-    return _too_much_runs(pools, running)
+    return None
 
 
 def _fault_of(pool: PoolCount) -> str | None:
@@ -63,30 +56,11 @@ def _fault_of(pool: PoolCount) -> str | None:
         (pool.gpus_free <= pool.gpus_up, f"{pool.gpus_free} GPUs free, but {pool.gpus_up} up"),
         (pool.gpus_up <= pool.gpus, f"{pool.gpus_up} GPUs up, but {pool.gpus} in all"),
         (pool.nodes_up <= pool.nodes, f"{pool.nodes_up} nodes up, but {pool.nodes} in all"),
-        (
-            pool.gpus <= pool.nodes * pool.gpus_per_node,
-            f"{pool.gpus} GPUs on {pool.nodes} nodes with {pool.gpus_per_node} GPUs each",
-        ),
-        (
-            pool.gpus_up <= pool.nodes_up * pool.gpus_per_node,
-            f"{pool.gpus_up} GPUs up on {pool.nodes_up} nodes that are up with {pool.gpus_per_node} GPUs each",
-        ),
+        (not pool.gpus or (pool.nodes and pool.gpus_per_node), f"{pool.gpus} GPUs, but on no node"),
+        (not pool.gpus_up or pool.nodes_up, f"{pool.gpus_up} GPUs up, but no node that is up"),
     )
     wrong = next((text for holds, text in claims if not holds), None)
     return f"Pool {pool.title}: {wrong}." if wrong else None
-
-
-def _too_much_runs(pools: Sequence[PoolCount], running: Iterable[WorkCount]) -> str | None:
-    capacity: dict[str, int] = {}
-    for pool in pools:
-        capacity[pool.partition] = capacity.get(pool.partition, 0) + pool.gpus
-    used: dict[str, int] = {}
-    for work in running:
-        used[work.partition] = used.get(work.partition, 0) + work.gpus
-    for partition, gpus in used.items():
-        if partition in capacity and gpus > capacity[partition]:
-            return f"Partition {partition}: {gpus} GPUs run, but it has {capacity[partition]}."
-    return None
 
 
 def proposal(gres_type: str | None, features: Iterable[str], classes: Sequence[str]) -> str | None:

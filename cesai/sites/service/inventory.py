@@ -141,9 +141,8 @@ def confirm_mapping(
 def _inventory_values(told: CapacitySnapshot, skew: timedelta) -> dict[str, Any]:
     """What a snapshot changes of the contact: all of it when it is believed, else only why it is not."""
     counts = [_count(pool) for pool in told.pools]
-    running = [rules.WorkCount(work.partition, work.gpus) for work in told.running]
     whole = json.loads(_clean_json(told.model_dump_json()))
-    if fault := rules.contradiction(counts, running):
+    if fault := rules.contradiction(counts):
         return {
             "inventory_trouble": f"The inventory contradicts itself and was set aside. {fault}",
             "quarantined": whole,
