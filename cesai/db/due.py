@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from enum import IntEnum
+from enum import IntEnum, unique
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, func, select
@@ -21,13 +21,14 @@ from cesai.db.base import Table
 from cesai.kernel.ids import new_id
 
 
+@unique
 class Lock(IntEnum):
     """What only one process does at a time; the numbers are shared by all versions of the hub."""
 
     BEAT = 7_364_201
     MIGRATION = 7_364_202
     SERVER = 7_364_203
-    ROUND = 7_364_203
+    ROUND = 7_364_204
 
 
 class HeartbeatRow(Table):
