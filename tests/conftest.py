@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -41,14 +42,20 @@ def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
         keeper.stop_all()
 
 
-@pytest.fixture(scope="session")
-def database_url(server_url: str) -> Iterator[str]:
-    """A migrated database of this test session's own."""
+@contextmanager
+def empty_database(server_url: str) -> Iterator[str]:
+    """A database without tables, for as long as it is needed."""
     name = f"test_{uuid4().hex}"
     maintenance = create_engine(server_url, isolation_level="AUTOCOMMIT")
     with maintenance.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    address = make_url(server_url).set(database=name)
+    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    with maintenance.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    maintenance.dispose()
+
+
+def _migrate(address: str) -> None:
     config = Config(TOP / "alembic.ini")
     config.set_main_option("script_location", str(TOP / "migrations"))
     engine = create_engine(address)
@@ -57,10 +64,14 @@ def database_url(server_url: str) -> Iterator[str]:
         command.upgrade(config, "head")
         connection.commit()
     engine.dispose()
-    yield address.render_as_string(hide_password=False)
-    with maintenance.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    maintenance.dispose()
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: str) -> Iterator[str]:
+    """A migrated database of this test session's own; what tests do there is undone."""
+    with empty_database(server_url) as address:
+        _migrate(address)
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +80,23 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = create_engine(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def committed_engine(server_url: str) -> Iterator[Engine]:
+    """An engine of a second migrated database, for tests that must commit; they name their rows so that none meets."""
+    with empty_database(server_url) as address:
+        _migrate(address)
+        engine = create_engine(address)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def empty_database_url(server_url: str) -> Iterator[str]:
+    """A database without tables, for one test."""
+    with empty_database(server_url) as address:
+        yield address
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from cesai.db.session import bind_background, make_engine, unit_of_work
 from cesai.federation import routes as federation
 from cesai.hub import errors, routes
 from cesai.hub import settings as rules
+from cesai.hub.limits import BodyLimit
 from cesai.hub.settings import Settings
 from cesai.hub.worker import Embedded, Waker, make_celery
 from cesai.issuer import routes as issuer
@@ -75,7 +76,6 @@ def create_app(
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         generate_unique_id_function=_operation_id,
-        max_body_size=settings.body_limit_bytes,
         lifespan=_lifespan,
     )
     app.state.settings = settings
@@ -84,6 +84,7 @@ def create_app(
     app.state.celery = make_celery(settings)
     app.state.wake = Waker(app.state.celery, is_embedded=settings.has_own_broker)
     app.state.verifier = _verifier(app, settings, fetch_keys)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     errors.install(app)
     _include_rooms(app)
     if settings.has_own_issuer:

@@ -23,6 +23,7 @@ from cesai.kernel.errors import CesaiError, NotFound, Refused, Stale
 
 log = logging.getLogger(__name__)
 
+NO_JSON = "json_invalid"
 UNIQUE_VIOLATION = "23505"
 MEDIA_TYPE = "application/problem+json"
 # The first kind in an error's own line of ancestors that stands here decides.
@@ -56,6 +57,11 @@ def problem(error: CesaiError) -> JSONResponse:
     return _answer(STATUS[kind], error.sentence, kind=_kebab(kind.__name__), headers=HEADERS.get(kind))
 
 
+def too_large() -> JSONResponse:
+    """The answer to a body beyond the limit."""
+    return _answer(413, _SENTENCES[413], kind="content-too-large")
+
+
 def install(app: FastAPI) -> None:
     """Let every error of this app look the same."""
     app.state.problem = problem
@@ -78,7 +84,7 @@ async def _on_cesai_error(_request: Request, error: Exception) -> JSONResponse:
 async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    fields = [{"field": _field(each["loc"]), "message": _message(each)} for each in error.errors()]
+    fields = [{"field": _field(each), "message": _message(each)} for each in error.errors()]
     first = fields[0] if fields else {"field": "", "message": "not readable"}
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
     sentence = f"{first['field'] or 'The request'}: {first['message']}{more}."
@@ -137,12 +143,14 @@ def _answer(
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
-def _field(location: Sequence[int | str]) -> str:
+def _field(error: Mapping[str, Any]) -> str:
     # body, query, path and header are where a field stands, not what it is called.
-    return ".".join(str(part) for part in location[1:])
+    return "" if error["type"] == NO_JSON else ".".join(str(part) for part in error["loc"][1:])
 
 
 def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == NO_JSON:
+        return f"this is no JSON ({error['ctx']['error']} at character {error['loc'][1]})"
     return str(error["msg"]).removeprefix("Value error, ").rstrip(".")
 
 

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cesai.issuer.rules import is_loopback
 
 PREFIX = "CESAI_"
+MEMORY = "memory://"
 
 
 def _base_url(value: str) -> str:
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
     """`production` refuses what is for trying things out only: the embedded issuer, an address without TLS."""
     public_url: BaseUrl = "http://127.0.0.1:8000"
     """Address under which people and agents reach the hub."""
-    broker_url: str = "memory://"
+    broker_url: str = MEMORY
     """Broker that carries wake-ups to workers (`amqp://…` or `redis://…`). `memory://`: worker and beat live inside the
     one web process."""
     issuer_url: BaseUrl | None = None
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     @property
     def has_own_broker(self) -> bool:
         """Whether worker and beat live inside the web process."""
-        return self.broker_url.startswith("memory://")
+        return self.broker_url.startswith(MEMORY)
 
 
 def check(settings: Settings) -> None:

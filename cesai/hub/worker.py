@@ -26,7 +26,7 @@ import cesai.sites.tasks  # noqa: F401  imported for their tasks
 from cesai.db import due
 from cesai.db.due import Lock, OnlyOne
 from cesai.db.session import unit_of_work
-from cesai.hub.settings import Settings
+from cesai.hub.settings import MEMORY, Settings
 from cesai.kernel.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ SECONDS = {
 
 def make_celery(settings: Settings) -> Celery:
     """The Celery application: no results, no long tasks, no countdowns."""
-    app = Celery("cesai", broker=settings.broker_url, set_as_current=True)
+    broker = f"{MEMORY}localhost" if settings.has_own_broker else settings.broker_url
+    app = Celery("cesai", broker=broker, set_as_current=True)
     app.conf.update(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -64,20 +65,20 @@ def make_celery(settings: Settings) -> Celery:
         worker_concurrency=settings.worker_threads,
         worker_pool="threads",
         broker_connection_retry_on_startup=True,
-        broker_transport_options=_transport(settings.broker_url),
+        broker_transport_options=_transport(broker),
         enable_utc=True,
     )
-    if settings.broker_url.startswith("amqp"):
+    if broker.startswith("amqp"):
         app.conf.task_default_queue_type = "quorum"
     app.conf.beat_schedule = _schedule(app)
     app.set_default()
     return app
 
 
-def _transport(broker_url: str) -> dict[str, Any]:
-    if broker_url.startswith("memory://"):
+def _transport(broker: str) -> dict[str, Any]:
+    if broker.startswith(MEMORY):
         return {"polling_interval": 0.1}
-    return {"confirm_publish": True} if broker_url.startswith("amqp") else {}
+    return {"confirm_publish": True} if broker.startswith("amqp") else {}
 
 
 def _schedule(app: Celery) -> dict[str, Any]:

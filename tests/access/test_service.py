@@ -94,12 +94,12 @@ def test_the_audit_trail_names_people_and_agents(db, now):
     agent = AgentCaller(agent_id=uuid4(), site_id="juelich")
     for actor in (caller, agent, "the hub"):
         access.audit(db, actor=actor, action="x", subject="s", details={"n": 1}, now=now)
-    rows = db.execute(select(AuditRow.actor, AuditRow.actor_id).where(AuditRow.action == "x").order_by(AuditRow.id))
-    assert [tuple(row) for row in rows] == [
+    rows = db.execute(select(AuditRow.actor, AuditRow.actor_id).where(AuditRow.action == "x"))
+    assert {tuple(row) for row in rows} == {
         ("rita", caller.principal_id),
         ("agent of juelich", agent.agent_id),
         ("the hub", None),
-    ]
+    }
 
 
 KEY = ECKey.generate_key("P-256")
@@ -190,22 +190,22 @@ def test_a_clone_is_refused_until_an_operator_resets_the_agent(db, now):
         access.reset_agent(db, "nowhere", by="test", now=now)
 
 
-def test_a_clone_is_on_record_although_its_message_is_refused(engine, now):
+def test_a_clone_is_on_record_although_its_message_is_refused(committed_engine, now):
     site = f"s{uuid4().hex[:12]}"
-    with unit_of_work(engine) as db:
+    with unit_of_work(committed_engine) as db:
         agent = enrolled(db, now, site)
-    with pytest.raises(OnRecord), unit_of_work(engine) as db:
+    with pytest.raises(OnRecord), unit_of_work(committed_engine) as db:
         access.accept_sequence(db, agent, instance_id="clone", sequence=1, now=now)
-    with unit_of_work(engine) as db:
+    with unit_of_work(committed_engine) as db:
         seen = db.scalars(select(AuditRow).where(AuditRow.subject == site, AuditRow.action == "agent.second-instance"))
         assert [row.details for row in seen] == [{"known": "i1", "second": "clone"}]
 
 
-def test_two_first_logins_at_once_make_one_person(engine, now):
+def test_two_first_logins_at_once_make_one_person(committed_engine, now):
     name = f"u{uuid4().hex[:12]}"
 
     def sign_in(_number: int):
-        with unit_of_work(engine) as db:
+        with unit_of_work(committed_engine) as db:
             return access.sign_in(db, identity(name, roles=frozenset({"funder"})), now=now)
 
     with ThreadPoolExecutor(8) as pool:
@@ -214,14 +214,14 @@ def test_two_first_logins_at_once_make_one_person(engine, now):
     assert all(caller.memberships == {Membership(Role.FUNDER)} for caller in callers)
 
 
-def test_one_token_enrols_one_agent_however_many_try_at_once(engine, now):
+def test_one_token_enrols_one_agent_however_many_try_at_once(committed_engine, now):
     site = f"s{uuid4().hex[:12]}"
-    with unit_of_work(engine) as db:
+    with unit_of_work(committed_engine) as db:
         token = access.make_enrolment(db, site, by="test", now=now)
 
     def enrol(_number: int) -> bool:
         try:
-            with unit_of_work(engine) as db:
+            with unit_of_work(committed_engine) as db:
                 access.enrol(db, request(token), now=now)
         except NotSignedIn:
             return False
