@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 from unittest import SkipTest
 
 from cesai.contract.connector import FINAL, FolderReading, JobRecord, KeepsFolders, RunsJobs, SiteState, SiteUnavailable
 from cesai.contract.messages import AttemptOrder
+from cesai.kernel.clock import SystemClock
 from cesai.kernel.ids import marker, new_id
 
 Found = TypeVar("Found")
@@ -38,7 +39,7 @@ class Trial:
     full: AttemptOrder | None = None
     """One that takes every GPU of the partition; None: nothing can be made to wait."""
     patience_s: float = 60
-    since: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(minutes=1))
+    since: datetime = field(default_factory=lambda: SystemClock().now() - timedelta(minutes=1))
     orders: list[AttemptOrder] = field(default_factory=list)
 
     @property
@@ -69,7 +70,7 @@ class Trial:
         return self._fresh(self.full, {"script": "#!/bin/sh\nexec sleep 120\n"})
 
     def _fresh(self, order: AttemptOrder, changes: dict[str, object]) -> AttemptOrder:
-        fresh = {"marker": marker(new_id(), 1), "attempt_id": str(new_id()), "ordered_at": datetime.now(UTC)}
+        fresh = {"marker": marker(new_id(), 1), "attempt_id": str(new_id()), "ordered_at": SystemClock().now()}
         made = order.model_copy(update={**fresh, **changes})
         self.orders.append(made)
         return made

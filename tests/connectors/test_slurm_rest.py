@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,9 +48,10 @@ def handler_of(rest):
             body = rest.answer(self.path)
             self.send_response(200 if self.path.startswith("/openapi") else rest.status)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
             is_cut = rest.cut_at is not None and not self.path.startswith("/openapi")
-            self.wfile.write(body[: rest.cut_at] if is_cut else body)
+            with suppress(ConnectionError):  # who waited too long has gone
+                self.end_headers()
+                self.wfile.write(body[: rest.cut_at] if is_cut else body)
 
         do_GET = do_POST = do_DELETE = answer  # noqa: N815  http.server calls them by these names
 

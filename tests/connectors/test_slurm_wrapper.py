@@ -5,6 +5,7 @@ The wrapper runs for real here, without Slurm around it: its environment is what
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -265,3 +266,14 @@ def test_a_stamp_that_nobody_can_read_is_the_sites_trouble(folders, order):
     (fence / "ended").write_text("at=yesterday\nexit_code=0\n")
     with pytest.raises(SiteUnavailable, match="a stamp"):
         folders.read(job.marker)
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe", "folder"])
+def test_what_a_job_puts_in_place_of_its_log_is_not_read(folders, order, tmp_path, trap):
+    job = order(script=RUNS)
+    folders.prepare(job)
+    output = places(folders.settings, account=job.account, marker=job.marker).attempt / "output"
+    secret = tmp_path / "agents-own"
+    secret.write_text("secret")
+    {"link": lambda: output.symlink_to(secret), "pipe": lambda: os.mkfifo(output), "folder": output.mkdir}[trap]()
+    assert folders.read_log(job.marker, offset=0, limit=100) == b""

@@ -1,4 +1,4 @@
-"""What has a cluster, and what is it doing: rows in, one snapshot out."""
+"""What has a cluster, and what is it doing? Rows in, one snapshot out."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from cesai_slurm.settings import Settings
 
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
 _FOLDER_MODE = 0o2770
+_NOTE_BYTES = 1_000
 NOT_PREPARED = FolderReading(
     is_prepared=False,
     is_buried=False,
@@ -171,12 +173,7 @@ class Folders:
             folder = self._find(marker)
             if folder is None:
                 return b""
-            try:
-                with (folder / orders.OUTPUT).open("rb") as stream:
-                    stream.seek(offset)
-                    return stream.read(limit)
-            except FileNotFoundError:
-                return b""
+            return _read_plain(folder / orders.OUTPUT, offset=offset, limit=limit) or b""
 
     def _grave(self, marker: str) -> Path:
         return self.settings.base / ".buried" / marker
@@ -205,7 +202,7 @@ def _read_folder(folder: Path) -> FolderReading:
         owner_submit_time=words.read_time(owner.get("submitted", "")),
         owner_restart=words.read_whole(owner["restart"]) if "restart" in owner else None,
         stamps=stamps,
-        duplicate_ids=tuple(sorted({path.read_text().strip() for path in duplicates})),
+        duplicate_ids=tuple(sorted({_text(path) or "" for path in duplicates} - {""})),
         trouble=_text(folder / "trouble"),
     )
 
@@ -229,11 +226,29 @@ def _instant(text: str) -> datetime:
         words.garbled("a stamp", text)
 
 
-def _text(path: Path) -> str | None:
+def _read_plain(path: Path, *, offset: int, limit: int) -> bytes | None:
+    """Bytes of a plain file; None when there is none.
+
+    The folder belongs to the project's account: a link would make us tell what only the agent may read, and a pipe
+    would keep us waiting.
+    """
     try:
-        return path.read_text(errors="replace").strip()[:1_000]
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            return None
+        raise
+    try:
+        return os.pread(descriptor, limit, offset) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    finally:
+        os.close(descriptor)
+
+
+def _text(path: Path) -> str | None:
+    found = _read_plain(path, offset=0, limit=_NOTE_BYTES)
+    return None if found is None else found.decode(errors="replace").strip()
 
 
 def _pairs(path: Path) -> Mapping[str, str]:

@@ -60,15 +60,23 @@ def refuse_unfit(order: AttemptOrder, settings: Settings) -> None:
             msg = f"The order's {name} {word!r} is no plain word."
             raise SubmitRefused(msg)
     for folder in (order.checkpoint_folder, order.resume_from):
-        if folder and (folder.startswith("/") or ".." in Path(folder).parts or not folder.isprintable()):
-            msg = f"The checkpoint folder {folder!r} leaves the project's folder."
-            raise SubmitRefused(msg)
+        _refuse_outside(folder)
     for name, value in order.environment.items():
-        if not _VARIABLE.fullmatch(name) or _OURS.fullmatch(name):
-            msg = f"The environment variable {name!r} may not be set for a job; set it in the script."
-            raise SubmitRefused(msg)
-        _refuse_unwritable(f"The environment variable {name}", value)
+        _refuse_variable(name, value)
     _refuse_unwritable("The script", order.script)
+
+
+def _refuse_outside(folder: str | None) -> None:
+    if folder and (folder.startswith("/") or ".." in Path(folder).parts or not folder.isprintable()):
+        msg = f"The checkpoint folder {folder!r} leaves the project's folder."
+        raise SubmitRefused(msg)
+
+
+def _refuse_variable(name: str, value: str) -> None:
+    if not _VARIABLE.fullmatch(name) or _OURS.fullmatch(name):
+        msg = f"The environment variable {name!r} may not be set for a job; set it in the script."
+        raise SubmitRefused(msg)
+    _refuse_unwritable(f"The environment variable {name}", value)
 
 
 def _refuse_unwritable(what: str, text: str) -> None:
@@ -101,12 +109,24 @@ def submission(order: AttemptOrder, settings: Settings) -> Submission:
 
 
 def order_file(order: AttemptOrder, settings: Settings) -> str:
-    """What the wrapper reads: quoted words, and a function that runs the script with the job's environment.
-
-    Later names win: the job's own, then ours, then what the wrapper adds (PATH, HOME, SLURM_* …).
-    """
+    """What the wrapper reads: quoted words, and a function that runs the script with the job's environment."""
     place = places(settings, account=order.account, marker=order.marker)
-    told = {
+    script = str(place.attempt / SCRIPT)
+    program = [script] if order.script.startswith("#!") else ["/bin/sh", script]
+    variables = [shlex.quote(f"{name}={value}") for name, value in _job_environment(order, place).items()]
+    return "\n".join(
+        [
+            *(f"{name}={shlex.quote(value)}" for name, value in _told(order, place, settings=settings).items()),
+            "cesai_run() {",
+            f'    exec env -i {" ".join(variables)} "$@" {shlex.join(program)}',
+            "}",
+            "",
+        ]
+    )
+
+
+def _told(order: AttemptOrder, place: Places, *, settings: Settings) -> dict[str, str]:
+    return {
         "CESAI_NODES": str(order.nodes),
         "CESAI_GPUS_PER_NODE": str(order.gpus_per_node),
         "CESAI_LAUNCHER": order.launcher.value,
@@ -115,26 +135,17 @@ def order_file(order: AttemptOrder, settings: Settings) -> str:
         "CESAI_PROJECT_DIR": str(place.project),
         "CESAI_CHECKPOINT_DIR": str(_checkpoints(order, place)),
     }
-    job = {
+
+
+def _job_environment(order: AttemptOrder, place: Places) -> dict[str, str]:
+    """The job's own variables, then ours; later ones win, and so does what the wrapper adds (PATH, HOME, SLURM_* …)."""
+    return {
         **order.environment,
         "CESAI_JOB_MARKER": order.marker,
-        "CESAI_PROJECT_DIR": told["CESAI_PROJECT_DIR"],
-        "CESAI_CHECKPOINT_DIR": told["CESAI_CHECKPOINT_DIR"],
+        "CESAI_PROJECT_DIR": str(place.project),
+        "CESAI_CHECKPOINT_DIR": str(_checkpoints(order, place)),
+        **({"CESAI_RESUME_FROM": str(place.project / order.resume_from)} if order.resume_from else {}),
     }
-    if order.resume_from:
-        job["CESAI_RESUME_FROM"] = str(place.project / order.resume_from)
-    script = str(place.attempt / SCRIPT)
-    program = [script] if order.script.startswith("#!") else ["/bin/sh", script]
-    variables = [shlex.quote(f"{name}={value}") for name, value in job.items()]
-    return "\n".join(
-        [
-            *(f"{name}={shlex.quote(value)}" for name, value in told.items()),
-            "cesai_run() {",
-            f'    exec env -i {" ".join(variables)} "$@" {shlex.join(program)}',
-            "}",
-            "",
-        ]
-    )
 
 
 def _checkpoints(order: AttemptOrder, place: Places) -> Path:
