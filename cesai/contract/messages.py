@@ -151,6 +151,9 @@ class UsageKind(StrEnum):
     UNATTRIBUTED = "unattributed"  # a stranger's job under one of the hub's accounts
 
 
+BY_STAMPS = "BY-STAMPS"  # a record's state when accounting never told the end and the wrapper's stamps stand in
+
+
 class UsageRecord(Message):
     """One launch as the site's accounting has it. The highest revision of a key is what counts."""
 

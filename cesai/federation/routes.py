@@ -215,8 +215,8 @@ async def sync(
     """
     if await run_in_threadpool(_hear, request, agent, said):
         await run_in_threadpool(wake, ROUND)
-    else:
-        await _wait(request, agent, said)
+    elif not await _is_still_there(request, agent, said):
+        return Response(status_code=204)
     reply = await run_in_threadpool(_answer, request, agent, said)
     return Response(reply.model_dump_json(), media_type="application/json")
 
@@ -228,13 +228,17 @@ def _hear(request: Request, agent: AgentCaller, said: SyncRequest) -> bool:
     return is_news
 
 
-async def _wait(request: Request, agent: AgentCaller, said: SyncRequest) -> None:
+async def _is_still_there(request: Request, agent: AgentCaller, said: SyncRequest) -> bool:
+    """Wait for a change, or as long as the agent wishes; False when it has hung up, and so cannot hold any order."""
     loop = asyncio.get_running_loop()
     until = loop.time() + said.wait_seconds
-    while loop.time() < until and not await request.is_disconnected():
+    while loop.time() < until:
+        if await request.is_disconnected():
+            return False
         if await run_in_threadpool(_revision, request, agent) != said.seen_revision:
-            return
+            break
         await asyncio.sleep(LOOK_EVERY_S)
+    return True
 
 
 def _revision(request: Request, agent: AgentCaller) -> int:

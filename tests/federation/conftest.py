@@ -57,8 +57,9 @@ def pool(site_id: str, **changes: Any) -> dict[str, Any]:
 class Agent:
     """Speaks as a site's agent does, one message at a time, without the site."""
 
-    def __init__(self, site_id: str, send: Any, clock: Any) -> None:
+    def __init__(self, site_id: str, send: Any, clock: Any, instance_id: str = "instance-1") -> None:
         self.site_id = site_id
+        self.instance_id = instance_id
         self.sequence = 0
         self.said: dict[str, int] = {}
         self._send = send
@@ -69,7 +70,7 @@ class Agent:
         self.sequence += 1
         told = {
             "agent_version": "0.1.0",
-            "instance_id": "instance-1",
+            "instance_id": self.instance_id,
             "sequence": self.sequence,
             "site_epoch": "epoch-1",
             "clock": self._clock.now().isoformat(),
@@ -187,14 +188,14 @@ class World:
         """Whether the ledger's invariants hold."""
         return all(check.holds for check in allocations.verify(self.db))
 
-    def agent(self, site_id: str) -> Agent:
+    def agent(self, site_id: str, *, instance_id: str = "instance-1") -> Agent:
         """An agent of this site that speaks straight to the service."""
         token = access.make_enrolment(self.db, site_id, by="test", now=self.now)
         key = ECKey.generate_key("P-256").as_dict(private=False)
-        first = EnrolRequest(token=token, instance_id="instance-1", agent_version="0.1.0", public_key=key)
+        first = EnrolRequest(token=token, instance_id=instance_id, agent_version="0.1.0", public_key=key)
         reply = access.enrol(self.db, first, now=self.now)
         agent = AgentCaller(UUID(reply.agent_id), site_id)
-        return Agent(site_id, lambda told: self._send(agent, told), self.clock)
+        return Agent(site_id, lambda told: self._send(agent, told), self.clock, instance_id)
 
     def _send(self, agent: AgentCaller, told: dict[str, Any]) -> SyncReply:
         request = SyncRequest.model_validate(told)

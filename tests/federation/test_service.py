@@ -390,6 +390,25 @@ def test_accounting_that_stays_silent_is_flagged_then_stood_in_for_and_corrected
     assert world.holds()
 
 
+def test_a_site_that_lets_stamps_stand_in_is_flagged(world):
+    attempt = world.place()
+    world.juelich.tell(attempt.id, "RUNNING")
+    world.clock.move(HOUR)
+    told = world.juelich.report(attempt.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    world.juelich.sync(attempts=[told], usage=[world.juelich.usage(attempt, seconds=60, gpus=1, state="BY-STAMPS")])
+    assert world.fresh(attempt).is_usage_flagged
+    assert "usage-by-stamps" in world.kinds(store.job(world.db, attempt.job_id))
+
+
+def test_a_journal_that_was_begun_anew_is_heard_from_its_first_report(world):
+    attempt = world.place()
+    for state in ("SUBMITTING", "SUBMITTED"):
+        world.juelich.tell(attempt.id, state)
+    anew = world.agent("juelich", instance_id="instance-2")
+    anew.tell(attempt.id, "RUNNING")
+    assert world.fresh(attempt).state == AttemptState.RUNNING
+
+
 # Cancelling
 
 

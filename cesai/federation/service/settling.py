@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from cesai.allocations import service as allocations
-from cesai.contract.messages import UsageKind, UsageRecord
+from cesai.contract.messages import BY_STAMPS, UsageKind, UsageRecord
 from cesai.federation import store, tables
 from cesai.federation.rules import settling
 from cesai.federation.rules.settling import Step, Witnesses
@@ -148,7 +148,7 @@ def _stand_in_values(attempt: Attempt, amount: GpuMilliseconds, now: datetime) -
         "partition": attempt.partition,
         "external_id": attempt.external_id or "",
         "gres_type": attempt.gres_type,
-        "state": "by the wrapper's stamps",
+        "state": BY_STAMPS,
         "started_at": attempt.wrapper_started_at.isoformat() if attempt.wrapper_started_at else None,
         "ended_at": attempt.wrapper_ended_at.isoformat() if attempt.wrapper_ended_at else None,
         "gpus": attempt.charged_gpus,

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from cesai.allocations import service as allocations
-from cesai.contract.messages import UsageKind, UsageRecord
+from cesai.contract.messages import BY_STAMPS, UsageKind, UsageRecord
 from cesai.federation import store, tables
 from cesai.federation.rules import settling
 from cesai.federation.service import moves
@@ -48,6 +48,7 @@ def take_usage(db: Session, hearing: Hearing, records: Sequence[UsageRecord]) ->
         if attempt := hearing.attempt(record.attempt_id):
             touched.add(attempt.id)
             _note_doubt(db, hearing, attempt, record, doubt=values["doubt"])
+            _note_stamps(db, hearing, attempt, record)
     if is_news:
         book_strangers(db, store.unbooked_usage_at(db, hearing.site_id, set(owners)), now=hearing.now)
     return is_news, touched
@@ -94,6 +95,15 @@ def _note_doubt(db: Session, hearing: Hearing, attempt: Attempt, record: UsageRe
     sentence = f"A usage record of {hearing.site_id} does not count: {doubt} (launch {clean(record.external_id)})."
     job = hearing.job(attempt)
     moves.note(db, job, "usage-doubted", sentence, actor=hearing.actor, now=hearing.now, attempt=attempt)
+
+
+def _note_stamps(db: Session, hearing: Hearing, attempt: Attempt, record: UsageRecord) -> None:
+    if record.state != BY_STAMPS or attempt.is_usage_flagged:
+        return
+    attempt.is_usage_flagged = True
+    sentence = f"Accounting at {hearing.site_id} never told the end: the wrapper's stamps stand in."
+    job = hearing.job(attempt)
+    moves.note(db, job, "usage-by-stamps", sentence, actor=hearing.actor, now=hearing.now, attempt=attempt)
 
 
 def book_strangers(db: Session, records: Iterable[tables.UsageRecord], *, now: datetime) -> None:
