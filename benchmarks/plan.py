@@ -1,6 +1,6 @@
 """How long does one placement round take, for 100,000 queued jobs and 20 sites?
 
-`python benchmarks/plan.py` prints the median of five rounds on one core, and its ratio to sorting the same jobs once,
+`python benchmarks/plan.py` prints the median of five rounds in seconds of one core, and its ratio to sorting the same jobs once,
 which is a figure that machines can be compared by.
 """
 # ruff: noqa: INP001  a script of its own, in no package
@@ -104,9 +104,9 @@ def _job(index: int, group: Group, draw: random.Random) -> Job:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    begun = time.process_time()
     work()
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def main() -> None:
