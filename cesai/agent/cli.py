@@ -23,7 +23,8 @@ from cesai.agent.config import AgentConfig, ConfigWrong, load_config, template
 from cesai.agent.doctor import examine
 from cesai.agent.hub import Hub, HubRefused, HubSilent
 from cesai.agent.identity import Identity, NotEnrolled
-from cesai.agent.journal import AlreadyRunning, Journal, JournalBroken
+from cesai.agent.journal import Journal
+from cesai.agent.journal_file import AlreadyRunning, JournalBroken
 from cesai.agent.loop import Agent, Connectors
 from cesai.contract.connector import Finding, RunsJobs
 from cesai.contract.loading import load

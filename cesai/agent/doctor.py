@@ -7,7 +7,8 @@ from pathlib import Path
 from cesai.agent import identity
 from cesai.agent.config import AgentConfig
 from cesai.agent.hub import Hub, HubRefused, HubSilent
-from cesai.agent.journal import AlreadyRunning, Journal, JournalBroken
+from cesai.agent.journal import Journal
+from cesai.agent.journal_file import AlreadyRunning, JournalBroken
 from cesai.contract.connector import ExaminesItself, Finding, KeepsFolders, RunsJobs, TellsCapacity, TellsUsage
 from cesai.contract.loading import load
 

@@ -1,69 +1,23 @@
-"""What does the agent still know after a crash?
-
-One SQLite file with a rollback journal (TRUNCATE) and synchronous=FULL: a commit that returned is on the disk. Not WAL:
-it needs shared memory, which a state folder on a network file system does not have, and one agent writes alone anyway.
-"""
+"""What does the agent still know after a crash?"""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from threading import RLock
 from uuid import uuid4
 
 from pydantic import TypeAdapter
 
+from cesai.agent.journal_file import JournalBroken, JournalFile
 from cesai.agent.rules import HeldAttempt, Phase, report
 from cesai.contract.messages import AttemptReport, UsageRecord
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempt (
-  attempt_id TEXT PRIMARY KEY,
-  marker TEXT NOT NULL UNIQUE,
-  phase TEXT NOT NULL,
-  external_id TEXT,
-  submit_time TEXT,
-  held TEXT NOT NULL,
-  report TEXT NOT NULL,
-  report_sequence INTEGER NOT NULL,
-  is_usage_complete INTEGER NOT NULL DEFAULT 0,
-  changed_at TEXT NOT NULL,
-  settled_at TEXT,
-  archived_at TEXT
-);
-CREATE INDEX IF NOT EXISTS attempt_open ON attempt (attempt_id) WHERE settled_at IS NULL;
-CREATE TABLE IF NOT EXISTS usage (
-  key TEXT PRIMARY KEY,
-  launch TEXT NOT NULL,
-  attempt_id TEXT,
-  revision INTEGER NOT NULL,
-  record TEXT NOT NULL,
-  booked_revision INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS usage_unbooked ON usage (key) WHERE revision > booked_revision;
-CREATE INDEX IF NOT EXISTS usage_attempt ON usage (attempt_id);
-CREATE INDEX IF NOT EXISTS usage_launch ON usage (launch);
-"""
 _HELD = TypeAdapter(HeldAttempt)
-_FOLDER_MODE = 0o700
-_FILE_MODE = 0o600
 _MANY = 500  # values in one question
-
-
-class JournalBroken(Exception):
-    """Nothing can be written down; the agent must not submit. The sentence says what is wrong."""
-
-
-class AlreadyRunning(Exception):
-    """Another agent works on this state folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +44,18 @@ class Journal:
     """The typed door to the file; every method may be called from any thread."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        self._path = folder / "journal.sqlite"
-        self._mutex = RLock()
-        self._lock = _lock(folder / "lock")
-        self._connection: sqlite3.Connection | None = None
+        self._file = JournalFile(folder)
         self._entries: dict[str, Entry] = {}
         self._sequence = 0
-        with self._writing() as rows:
-            rows.execute("INSERT OR IGNORE INTO meta VALUES ('instance_id', ?)", (str(uuid4()),))
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
 
     def close(self) -> None:
         """Let go of the file and the lock."""
-        with self._mutex:
-            self._hang_up()
-            os.close(self._lock)
+        self._file.close()
 
     # Identity
 
@@ -116,7 +66,7 @@ class Journal:
 
     def next_sequence(self) -> int:
         """One more than ever before; while nothing can be written it goes on in memory alone."""
-        with self._mutex:
+        with self._file.mutex:
             self._sequence += 1
             with suppress(JournalBroken):
                 self.write("sequence", str(self._sequence))
@@ -124,12 +74,12 @@ class Journal:
 
     def skip_sequence(self, by: int) -> None:
         """Leave a gap: after a time without journal the hub has heard higher numbers than the file has."""
-        with self._mutex:
+        with self._file.mutex:
             self._sequence += by
 
     def read(self, name: str) -> str | None:
         """One remembered word."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return str(found[0]) if found else None
 
@@ -139,7 +89,7 @@ class Journal:
         Raises:
             JournalBroken: it is not on the disk.
         """
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def probe(self) -> None:
@@ -171,15 +121,15 @@ class Journal:
 
     def entries(self) -> dict[str, Entry]:
         """Every attempt that the hub has not settled, by its id."""
-        with self._mutex:
+        with self._file.mutex:
             return dict(self._entries)
 
     def find(self, attempt_id: str) -> Entry | None:
         """One attempt, settled or not."""
-        with self._mutex:
+        with self._file.mutex:
             if attempt_id in self._entries:
                 return self._entries[attempt_id]
-            with self._reading() as rows:
+            with self._file.reading() as rows:
                 found = rows.execute(f"{_SELECT} WHERE attempt_id = ?", (attempt_id,)).fetchone()
             return _entry(found) if found else None
 
@@ -188,7 +138,7 @@ class Journal:
         found: dict[str, Entry] = {}
         for part in _parts(sorted(set(markers))):
             marks = ", ".join("?" * len(part))
-            with self._reading() as rows:
+            with self._file.reading() as rows:
                 answer = rows.execute(f"{_SELECT} WHERE marker IN ({marks})", part).fetchall()
             found.update({entry.held.marker: entry for entry in map(_entry, answer)})
         return found
@@ -199,10 +149,10 @@ class Journal:
         Raises:
             JournalBroken: nothing of it is on the disk.
         """
-        with self._mutex:
+        with self._file.mutex:
             entries = [self._renewed(held, now) for held in helds]
             if entries:
-                with self._writing() as rows:
+                with self._file.writing() as rows:
                     rows.executemany(_UPSERT, [_row(entry) for entry in entries])
             changed = [entry for entry in entries if self._is_news(entry)]
             self._entries.update({entry.held.attempt_id: entry for entry in entries})
@@ -210,7 +160,7 @@ class Journal:
 
     def complete_usage(self, attempt_ids: Iterable[str], now: datetime) -> bool:
         """Accounting has told the whole of these attempts; True when that is news."""
-        with self._mutex:
+        with self._file.mutex:
             entries = []
             for attempt_id in attempt_ids:
                 entry = self._entries.get(attempt_id)
@@ -220,19 +170,19 @@ class Journal:
                 told = report(entry.held, sequence=sequence, is_usage_complete=True)
                 entries.append(replace(entry, report=told, is_usage_complete=True, changed_at=now))
             if entries:
-                with self._writing() as rows:
+                with self._file.writing() as rows:
                     rows.executemany(_UPSERT, [_row(entry) for entry in entries])
                 self._entries.update({entry.held.attempt_id: entry for entry in entries})
             return bool(entries)
 
     def settle(self, attempt_ids: Iterable[str], now: datetime) -> None:
         """The hub has booked the end of these: they are not reported any more."""
-        with self._mutex:
+        with self._file.mutex:
             known = [attempt_id for attempt_id in attempt_ids if attempt_id in self._entries]
             ended = [each for each in known if self._entries[each].held.phase is Phase.ENDED]
             if not ended:
                 return
-            with self._writing() as rows:
+            with self._file.writing() as rows:
                 rows.executemany(
                     "UPDATE attempt SET settled_at = ? WHERE attempt_id = ?",
                     [(now.isoformat(), attempt_id) for attempt_id in ended],
@@ -242,9 +192,9 @@ class Journal:
 
     def unsettle(self, attempt_ids: Iterable[str]) -> None:
         """The hub asks again for attempts that it had settled (it was restored, perhaps): report them again."""
-        with self._mutex:
+        with self._file.mutex:
             for attempt_id in attempt_ids:
-                with self._writing() as rows:
+                with self._file.writing() as rows:
                     rows.execute("UPDATE attempt SET settled_at = NULL WHERE attempt_id = ?", (attempt_id,))
                 entry = self.find(attempt_id)
                 if entry is not None:
@@ -252,7 +202,7 @@ class Journal:
 
     def archive(self, *, before: datetime, now: datetime) -> int:
         """Forget scripts and environments of what was settled before then; who ran under which marker stays."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             done = rows.execute(
                 "UPDATE attempt SET archived_at = ?, held = json_set(held, '$.order.script', '',"
                 " '$.order.environment', json('{}')) WHERE settled_at < ? AND archived_at IS NULL",
@@ -270,7 +220,7 @@ class Journal:
         """
         if not records:
             return
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.executemany(
                 "INSERT INTO usage (key, launch, attempt_id, revision, record) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (key) DO UPDATE SET attempt_id = excluded.attempt_id, revision = excluded.revision,"
@@ -291,7 +241,7 @@ class Journal:
 
     def unbooked(self, limit: int) -> tuple[UsageRecord, ...]:
         """Usage that the hub has not confirmed."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute(
                 "SELECT record FROM usage WHERE revision > booked_revision ORDER BY key LIMIT ?", (limit,)
             ).fetchall()
@@ -301,7 +251,7 @@ class Journal:
         """The hub has stored these revisions: they are not sent again."""
         if not keys:
             return
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.executemany(
                 "UPDATE usage SET booked_revision = max(booked_revision, ?) WHERE key = ?",
                 [(revision, key) for key, revision in keys],
@@ -314,7 +264,7 @@ class Journal:
         for part in _parts(sorted(set(values))):
             marks = ", ".join("?" * len(part))
             question = f"SELECT record, launch, booked_revision FROM usage WHERE {column} IN ({marks})"  # noqa: S608  marks
-            with self._reading() as rows:
+            with self._file.reading() as rows:
                 answer = rows.execute(question, part).fetchall()
             found += [StoredUsage(UsageRecord.model_validate_json(row[0]), row[1], row[2]) for row in answer]
         return tuple(found)
@@ -333,49 +283,12 @@ class Journal:
         return former is None or former.report.sequence != entry.report.sequence
 
     def _load(self) -> None:
+        if self.read("instance_id") is None:
+            self.write("instance_id", str(uuid4()))
         self._sequence = int(self.read("sequence") or 0)
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute(f"{_SELECT} WHERE settled_at IS NULL").fetchall()
         self._entries = {entry.held.attempt_id: entry for entry in map(_entry, found)}
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._mutex:
-            try:
-                yield self._open()
-            except sqlite3.Error as error:
-                self._hang_up()
-                raise _broken(self._path, error) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._mutex:
-            try:
-                connection = self._open()
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            except (sqlite3.Error, OSError) as error:
-                self._hang_up()
-                raise _broken(self._path, error) from error
-
-    def _open(self) -> sqlite3.Connection:
-        """The connection; made anew after each failure, since a failed file tells nothing certain about its state."""
-        if self._connection is not None:
-            return self._connection
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, _FILE_MODE))
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
-        connection.execute("PRAGMA journal_mode = TRUNCATE")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_SCHEMA)
-        self._connection = connection
-        return connection
-
-    def _hang_up(self) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
 
 
 _SELECT = "SELECT held, report, is_usage_complete, settled_at, changed_at FROM attempt"
@@ -424,23 +337,3 @@ def _json(message: AttemptReport | UsageRecord) -> str:
 def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(values), _MANY):
         yield values[start : start + _MANY]
-
-
-def _broken(path: Path, error: Exception) -> JournalBroken:
-    return JournalBroken(f"The journal {path} cannot be used ({error}); free some space or mend its folder.")
-
-
-def _lock(path: Path) -> int:
-    """Hold the folder against a second agent until this process ends.
-
-    Raises:
-        AlreadyRunning: another agent has it.
-    """
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(held)
-        msg = f"Another agent works on {path.parent}; stop it first, or give this one a state folder of its own."
-        raise AlreadyRunning(msg) from error
-    return held

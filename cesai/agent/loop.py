@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 from cesai.agent.config import AgentConfig, Pace
 from cesai.agent.hub import Hub, HubRefused, HubSilent
 from cesai.agent.identity import Signer
-from cesai.agent.journal import Journal, JournalBroken
+from cesai.agent.journal import Journal
+from cesai.agent.journal_file import JournalBroken
 from cesai.agent.logs import LogReader
 from cesai.agent.meter import Measured, Meter
 from cesai.agent.rules import Patience

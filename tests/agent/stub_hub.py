@@ -64,6 +64,8 @@ class StubHub:
     requests: list[SyncRequest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)  # what the agent must never do
     lose_answers: int = 0
+    garbage_answers: int = 0
+    longest_wait: float = 2.0
     fail: Problem | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -176,7 +178,7 @@ class StubHub:
         self._renew_want(told.attempt_id)
 
     def _wait(self, request: SyncRequest) -> None:
-        until = time.monotonic() + request.wait_seconds
+        until = time.monotonic() + min(request.wait_seconds, self.longest_wait)
         while self.revision == request.seen_revision and time.monotonic() < until:
             time.sleep(0.02)
 
