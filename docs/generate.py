@@ -7,6 +7,7 @@ with 1 when a page is not what the code says.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,11 @@ from cesai.hub.settings import Settings
 FOLDER = Path(__file__).parent / "reference"
 MADE = "Made by `python docs/generate.py`; do not edit."
 HELP_WIDTH = 100
+# What every command has is told once, above all of them.
+_EVERYWHERE = re.compile(
+    r"\s+(--profile <str> +Who you are|--hub <str> +The hub's address|--json +Answer in|"
+    r"--lang <de\|en> +Language of|--help +Show)"
+)
 
 Lines = Iterator[str]
 
@@ -54,14 +60,14 @@ def cli_page() -> Lines:
 
 def _command_pages(command: Any, context: typer.Context, *, level: int) -> Lines:  # noqa: ANN401  Typer's own types
     if level > 2:  # noqa: PLR2004  the command `cesai` itself is the page
+        said = "\n".join(line for line in command.get_help(context).splitlines() if not _EVERYWHERE.match(line))
         yield from (
             f"{'#' * level} {context.command_path}",
             "",
             "```text",
-            command.get_help(context).rstrip(),
-            "```",
-            "",
+            said.rstrip().removesuffix("Options:").rstrip(),
         )
+        yield from ("```", "")
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     for name in names:
         below = command.get_command(context, name)

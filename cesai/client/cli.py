@@ -75,8 +75,16 @@ def parts(
                 say(texts("plugin_clash", name=point.name, command=name))
             else:
                 names.add(name)
+                _speak_plainly(command)
                 found[name] = command  # type: ignore[assignment]  # Typer makes only these two kinds
     return list(found.items())
+
+
+def _speak_plainly(command: Any) -> None:  # noqa: ANN401  Typer's own types are private
+    """Let the help of a part look like that of the others."""
+    command.rich_markup_mode = None
+    for below in getattr(command, "commands", {}).values():
+        _speak_plainly(below)
 
 
 def _silently(_sentence: str) -> None:

@@ -81,7 +81,8 @@ def _console() -> Console:
 
 def _jsonable(value: object) -> Any:  # noqa: ANN401  JSON is anything
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        # What the hub did not say is not made up.
+        return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, (list, tuple)):
         return [_jsonable(item) for item in value]
     return value

@@ -98,6 +98,10 @@ class Wire:
         cursor: str | None = None
         while True:
             page = self.get(path, {"limit": PAGE, **(params or {}), "cursor": cursor})
+            if isinstance(page, list):
+                # A list that is always short comes whole.
+                yield from page
+                return
             if not isinstance(page, dict) or not isinstance(page.get("items"), list):
                 raise NotReached(self._texts("strange_answer", hub=self.hub))
             yield from page["items"]

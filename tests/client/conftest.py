@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,9 +134,10 @@ def hub(own_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def shells(hub: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shell]:
     """A shell for everybody, signed in."""
     found = {name: Shell(hub, tmp_path_factory.mktemp(name), name) for name in PEOPLE}
-    for shell in found.values():
-        heard = shell.sign_in()
-        assert heard.code == 0, heard
+    # All at once: a login waits some seconds between its questions.
+    with ThreadPoolExecutor() as pool:
+        heard = list(pool.map(Shell.sign_in, found.values()))
+    assert [each.code for each in heard] == [0] * len(found), heard
     return found
 
 

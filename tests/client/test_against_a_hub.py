@@ -79,7 +79,6 @@ def test_a_site_admin_enrols_an_agent_and_decides_about_projects(country):
     jonas.does("site", "drain", "juelich")
     assert jonas.does("site", "show", "juelich", "--json").json["is_draining"] is True
     jonas.does("site", "drain", "juelich", "--undo")
-    country["olga"].does("site", "reset-agent", "juelich")
 
 
 # Words of a command, who says them, the number it ends with, and what it says.
@@ -94,6 +93,7 @@ REFUSALS = [
     ("jonas", ["site", "map", "juelich"], 2, "proposes no classes"),
     ("olga", ["class", "add", "H100", "--name", "x", "--memory-gb", "1"], 3, "H100"),
     ("olga", ["project", "create", "legal-llm", "--title", "x", "--organisation", "y"], 3, "legal-llm"),
+    ("olga", ["site", "reset-agent", "juelich"], 3, "no agent to reset"),
     ("olga", ["site", "show", "nowhere"], 4, ""),
     ("robin", ["project", "show", "legal-llm"], 4, ""),
     ("robin", ["balance", "legal-llm"], 4, ""),

@@ -73,7 +73,7 @@ def _keep(visit: Visit, profile: Profile, server: LoginServer) -> None:
     if visit.profiles.find(visit.profiles.current()) is None or profile.name == DEFAULT:
         visit.profiles.use(profile.name)
     if visit.as_json:
-        print_json({"profile": profile.name, "hub": profile.hub, **me.model_dump(mode="json")})
+        print_json({"profile": profile.name, "hub": profile.hub, **me.model_dump(mode="json", exclude_unset=True)})
     else:
         visit.say("signed_in", hub=profile.hub, username=me.username, profile=profile.name)
 
