@@ -1,7 +1,7 @@
 """How long does one placement round take, for 100,000 queued jobs and 20 sites?
 
-`python benchmarks/plan.py` prints the median of five rounds in seconds of one core, and its ratio to sorting the same jobs once,
-which is a figure that machines can be compared by.
+`python benchmarks/plan.py` prints the median of five rounds in seconds of one core, and its ratio to sorting the
+same jobs once, which is a figure that machines can be compared by.
 """
 # ruff: noqa: INP001  a script of its own, in no package
 
