@@ -202,7 +202,7 @@ class SlurmSite:
 
     def add_project(self, project: str) -> None:
         """Give a project a Slurm account that the site's own account may charge. Repeat-safe."""
-        self._add_member(project, self.account.name)
+        self._add_members({(project, self.account.name)})
 
     # -- break
 
@@ -327,24 +327,30 @@ class SlurmSite:
 
     def _register(self) -> None:
         """Make cluster and accounts before slurmctld starts, so that it finds them at once."""
-        self._sacctmgr("add", "cluster", self.spec.name)
-        if self.users is None and self.spec.projects:
-            self._add_member(",".join(self.spec.projects), self.account.name)
-        if self.users is not None:
-            for project in self.users.projects:
-                self._add_member(project.name, project.name)
-            self._add_member(self.users.agent.name, self.users.agent.name, "adminlevel=operator")
+        if self.spec.name not in self.run(["sacctmgr", "-nP", "show", "cluster", "format=cluster"]).stdout.split():
+            self._sacctmgr("add", "cluster", self.spec.name)
+        if self.users is None:
+            self._add_members({(project, self.account.name) for project in self.spec.projects})
+        else:
+            self._add_members({(project.name, project.name) for project in self.users.projects})
+            agent = self.users.agent.name
+            self._add_members({(agent, agent)}, "adminlevel=operator")
 
-    def _add_member(self, projects: str, user: str, *words: str) -> None:
-        name = self.spec.name
-        self._sacctmgr("add", "account", projects, f"cluster={name}")
-        self._sacctmgr("add", "user", user, f"account={projects}", f"cluster={name}", *words)
+    def _add_members(self, wanted: set[tuple[str, str]], *words: str) -> None:
+        """Add what is not there: what sacctmgr says and does about the rest differs between releases."""
+        known = self.run(["sacctmgr", "-nP", "show", "assoc", "format=account,user"]).stdout.splitlines()
+        there = {(account, user) for account, _, user in (line.partition("|") for line in known)}
+        where = f"cluster={self.spec.name}"
+        if absent := sorted({project for project, _ in wanted} - {account for account, _ in there}):
+            self._sacctmgr("add", "account", ",".join(absent), where)
+        for user in sorted({user for _, user in wanted - there}):
+            projects = ",".join(sorted(project for project, one in wanted - there if one == user))
+            self._sacctmgr("add", "user", user, f"account={projects}", where, *words)
 
     def _sacctmgr(self, *words: str) -> None:
         done = self.run(["sacctmgr", "-i", *words], check=False)
-        said = done.stdout + done.stderr
-        if done.returncode != 0 and "Nothing new added" not in said and "already exists" not in said:
-            msg = f"sacctmgr {' '.join(words)} at {self.spec.name}: {said.strip()}"
+        if done.returncode != 0:
+            msg = f"sacctmgr {' '.join(words)} at {self.spec.name}: {(done.stdout + done.stderr).strip()}"
             raise SiteTrouble(msg)
 
     def _cancel_everything(self) -> None:
