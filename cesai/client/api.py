@@ -301,26 +301,24 @@ class Hub:
             SignInNeeded: nobody is.
         """
         texts = texts or Texts()
-        environment = os.environ
-        profiles = Profiles(config_folder(environment), texts)
-        name = profile or environment.get("CESAI_PROFILE") or profiles.current()
-        wished = hub or environment.get("CESAI_HUB")
-        found = profiles.find(name)
-        if not wished and not found:
+        profiles = Profiles(config_folder(os.environ), texts)
+        name = profile or os.environ.get("CESAI_PROFILE") or profiles.current()
+        known = profiles.find(name)
+        wished = hub or os.environ.get("CESAI_HUB") or (known.hub if known else None)
+        if wished is None:
             raise SignInNeeded(texts("no_hub", profile=name))
-        address = hub_address(wished or (found.hub if found else ""), texts)
-        if token := environment.get("CESAI_TOKEN"):
+        address = hub_address(wished, texts)
+        if token := os.environ.get("CESAI_TOKEN"):
             return cls(address, client=open_client(address), keys=FixedToken(token), texts=texts, profile=name)
-        if found is None or found.tokens is None:
+        if known is None or known.tokens is None:
             raise SignInNeeded(texts("not_signed_in", profile=name))
-        if found.hub != address:
-            raise SignInNeeded(texts("other_hub", profile=name, known=found.hub, hub=address))
-        login = open_client(found.issuer)
-        server = LoginServer(found.issuer, client=login, texts=texts)
-        keys = Keyring(profiles, found, server=server, texts=texts)
-        hub = cls(address, client=open_client(address), keys=keys, texts=texts, profile=name)
-        hub._clients.append(login)
-        return hub
+        if known.hub != address:
+            raise SignInNeeded(texts("other_hub", profile=name, known=known.hub, hub=address))
+        login = open_client(known.issuer)
+        keys = Keyring(profiles, known, server=LoginServer(known.issuer, client=login, texts=texts), texts=texts)
+        found = cls(address, client=open_client(address), keys=keys, texts=texts, profile=name)
+        found._clients.append(login)
+        return found
 
     @classmethod
     def anonymous(cls, address: str, *, texts: Texts | None = None) -> Self:

@@ -114,6 +114,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "no_access": ("You may not do this.", "Dazu fehlt das Recht."),
     # input
     "no_file": ("{file} cannot be read: {reason}", "{file} ist nicht lesbar: {reason}"),
+    "not_written": ("{file} is not written: {reason}", "{file} wird nicht geschrieben: {reason}"),
     "no_yaml": (
         "{file} is neither YAML nor JSON: {reason}",
         "{file} ist weder YAML noch JSON: {reason}",

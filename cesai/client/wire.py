@@ -20,7 +20,7 @@ from cesai.client.texts import Texts
 from cesai.kernel.errors import CesaiError, NotFound, Refused, Stale
 
 API = "/api/v1"
-PAGE = 100
+PAGE = 200
 _UNAUTHORIZED = 401
 _CONFLICT = 409
 _NO_CONTENT = 204

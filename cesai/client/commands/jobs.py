@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cesai.client.answers import Attempt, Job, Place
-from cesai.client.exits import Exit, of_job
+from cesai.client.exits import BadInput, Exit, of_job
 from cesai.client.finding import find_job, short
 from cesai.client.jobfile import TEMPLATE, read_job_file
 from cesai.client.tables import Column, print_fields, print_json, print_table, tame
@@ -175,8 +175,11 @@ def template(
     if file is None:
         sys.stdout.write(TEMPLATE)
         return
-    with file.open("x", encoding="utf-8") as target:
-        target.write(TEMPLATE)
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            target.write(TEMPLATE)
+    except OSError as error:
+        raise BadInput(visit.texts("not_written", file=file, reason=error.strerror)) from None
     visit.done()
 
 
