@@ -1,3 +1,3 @@
-"""With how many threads do the tests of the training calculate? As many as the program: it says so before numpy loads."""
+"""With how many threads does the training calculate in tests? With the program's number, said before numpy loads."""
 
 import cesai.demo.train  # noqa: F401  for what its import sets
