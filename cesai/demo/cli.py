@@ -16,8 +16,10 @@ from cesai.demo import machine, runtime
 from cesai.demo.acts.books import Books
 from cesai.demo.acts.setting import Setting
 from cesai.demo.acts.work import Work
+from cesai.demo.machine import CannotInstall
 from cesai.demo.processes import NotReady
-from cesai.demo.runtime import CHECKOUT, Runtime
+from cesai.demo.programs import CannotInstallPrograms
+from cesai.demo.runtime import CHECKOUT, Runtime, RuntimeTrouble
 from cesai.demo.stage import Stage
 from cesai.demo.steps import Programme, StepSkipped
 
@@ -51,6 +53,14 @@ def demo(
 ) -> None:
     """Act it all out on this machine: real Slurm sites, hub, agents, groups, jobs, ledger."""
     console = Console(soft_wrap=True)
+    try:
+        _perform(console, check=check, report=report)
+    except (RuntimeTrouble, CannotInstall, CannotInstallPrograms) as trouble:
+        console.print(str(trouble), style="red")
+        raise typer.Exit(1) from None
+
+
+def _perform(console: Console, *, check: bool, report: Path | None) -> None:
     # A polite end, too, must end what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     prepared = _prepare(console)

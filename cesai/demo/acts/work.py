@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,42 @@ from cesai.demo.steps import StepFailed
 
 FINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 SETTLED_SECONDS = 120
+FOLLOW_SECONDS = 240
 ARRAY_TASKS = 10
+
+
+@dataclass(slots=True)
+class Watched:
+    """A log that somebody follows in a terminal, with the instant at which each line came."""
+
+    command: subprocess.Popen[str]
+    reader: threading.Thread
+    lines: list[tuple[float, str]]
+
+    @classmethod
+    def begin(cls, person: Person, job: str) -> Watched:
+        """Start `cesai job logs --follow`."""
+        command = subprocess.Popen(  # noqa: S603  our own command line
+            [str(person.cesai), "job", "logs", "--follow", job],
+            env=person.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        lines: list[tuple[float, str]] = []
+        reader = threading.Thread(target=lambda: lines.extend(_stamped(command.stdout or ())), daemon=True)
+        reader.start()
+        return cls(command, reader, lines)
+
+    def to_the_end(self) -> list[tuple[float, str]]:
+        """Wait for the job's end; every line with its instant."""
+        try:
+            self.command.wait(FOLLOW_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.command.kill()
+        self.reader.join()
+        return self.lines
 
 
 @dataclass(slots=True)
@@ -25,6 +63,7 @@ class Work:
     stage: Stage
     corpus: Path  # where the sites find the texts
     jobs: dict[str, str] = field(default_factory=dict)  # our word for it -> id
+    watched: Watched | None = None
 
     def lead(self, project: str) -> Person:
         """The head of a group."""
@@ -33,9 +72,10 @@ class Work:
     # -- three jobs
 
     def submit_three(self) -> str:
-        """One that must go to Jülich, one that the hub places, one at RWTH."""
+        """One that must go to Jülich, one that the hub places, one at RWTH; somebody watches the first from now on."""
         two_nodes = {"nodes": 2, "sites": ["juelich"], "gpu_class": "H100", "launcher": "srun"}
-        self._submit("two nodes", "legal-llm", self._training(steps=400), **two_nodes)
+        self._submit("two nodes", "legal-llm", self._training(steps=300, pause=0.03), **two_nodes)
+        self.watched = Watched.begin(self.lead("legal-llm"), self.jobs["two nodes"])
         self._submit("anywhere", "speech", self._training(steps=200), gpu_class=["H100", "A100"], launcher="srun")
         self._submit("rwth", "chem-lm", self._training(steps=200), sites=["rwth"], gpu_class="A100", launcher="srun")
         for name in ("two nodes", "anywhere", "rwth"):
@@ -44,14 +84,7 @@ class Work:
 
     def follow_log(self) -> str:
         """Somebody watches the loss fall, line by line, while the job runs."""
-        person = self.lead("legal-llm")
-        job = self.jobs["two nodes"]
-        line = [str(person.cesai), "job", "logs", "--follow", job]
-        came: list[tuple[float, str]] = []
-        with subprocess.Popen(  # noqa: S603  our own command line
-            line, env=person.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        ) as watching:
-            came.extend((time.monotonic(), text) for text in watching.stdout or ())
+        came = self.watched.to_the_end() if self.watched else []
         losses = [(at, text) for at, text in came if "loss" in text]
         if not losses or losses[-1][0] - losses[0][0] < 1:
             msg = f"the log should have come line by line; it was {[text for _, text in came][-5:]}"
@@ -69,7 +102,7 @@ class Work:
     def cancel_and_resume(self) -> str:
         """A running job is cancelled after its first checkpoint, and another goes on from there."""
         options = {"sites": ["rwth"], "gpu_class": "A100", "launcher": "srun"}
-        self._submit("long", "chem-lm", self._training(steps=100_000), **options)
+        self._submit("long", "chem-lm", self._training(steps=100_000, pause=0.05), **options)
         await_("the long job has written a checkpoint", lambda: "checkpoint" in self._log("long"), seconds=90)
         self.lead("chem-lm").does("job", "cancel", self.jobs["long"], "--reason", "to show that it goes on")
         self._await_end("long", "CANCELLED")
@@ -137,13 +170,13 @@ class Work:
         rest = dict.fromkeys(("rwth", "long", "resumed", "array"), chem)
         return {"two nodes": LEADS["legal-llm"], "anywhere": LEADS["speech"], **rest}
 
-    def _training(self, *, steps: int) -> str:
+    def _training(self, *, steps: int, pause: float = 0) -> str:
         python = self.stage.runtime.python
-        return f"exec {python} -m cesai.demo.train --corpus {self.corpus} --steps {steps}\n"
+        return f"exec {python} -m cesai.demo.train --corpus {self.corpus} --steps {steps} --pause {pause}\n"
 
     def _submit(self, name: str, project: str, script: str, **wishes: Any) -> None:  # noqa: ANN401  keys of a job file
         script = script if script.startswith("#!") else f"#!/bin/sh\n{script}"
-        content = {"name": f"demo {name}", "project": project, "script": script, "gpus_per_node": 2, "walltime": "3m"}
+        content = {"name": f"demo {name}", "project": project, "script": script, "gpus_per_node": 2, "walltime": "5m"}
         answer = self.lead(project).does("job", "submit", "-", given=json.dumps(content | wishes))
         self.jobs[name] = answer["id"]
 
@@ -159,8 +192,7 @@ class Work:
         return self._owner(name).tries("job", "logs", self.jobs[name]).out
 
     def _last_checkpoint(self) -> int:
-        lines = [line for line in self._log("long").splitlines() if line.startswith("checkpoint")]
-        return int(lines[-1].split()[-1])
+        return int(re.findall(r"^checkpoint step-(\d+)", self._log("long"), re.MULTILINE)[-1])
 
     def _await_placed(self, name: str) -> None:
         await_(f"the job “{name}” is placed", lambda: bool(self.show(name)["attempts"]))
@@ -181,3 +213,8 @@ class Work:
 
 def _count(folder: Path) -> int:
     return len(list(folder.iterdir()))
+
+
+def _stamped(lines: Iterable[str]) -> Iterator[tuple[float, str]]:
+    for line in lines:
+        yield time.monotonic(), line
