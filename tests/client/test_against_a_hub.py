@@ -8,7 +8,7 @@ from cesai.client.texts import Texts
 from cesai.kernel.periods import Period
 from tests.client.conftest import Shell
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="package")

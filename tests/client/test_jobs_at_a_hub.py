@@ -9,7 +9,7 @@ from cesai.kernel.clock import SystemClock
 from cesai.kernel.periods import Period
 from tests.client.standin import StandIn
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
