@@ -35,11 +35,14 @@ class File:
     path: PurePosixPath
     text: str
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
+    comments: tuple[tuple[int, str], ...]
 
     @classmethod
     def read(cls, path: str, text: str) -> File:
         """The file of this text."""
-        return cls(PurePosixPath(path), text, ast.parse(text))
+        tree = ast.parse(text)
+        return cls(PurePosixPath(path), text, tree, nodes=tuple(ast.walk(tree)), comments=tuple(_comments(text)))
 
     def is_in(self, *places: str) -> bool:
         """Whether it is one of these files or stands in one of these folders."""
@@ -88,7 +91,7 @@ def says_one_thing(file: File) -> Found:
     """A function of more than 40 lines, its docstring apart, says several things."""
     if file.is_test or file.is_migration:
         return
-    for node in ast.walk(file.tree):
+    for node in file.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = _length(node)
             if lines > FUNCTION_LINES:
@@ -97,8 +100,8 @@ def says_one_thing(file: File) -> Found:
 
 def imports_at_the_top(file: File) -> Found:
     """An import inside a function hides who knows whom."""
-    for function in ast.walk(file.tree):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+    for function in file.nodes:
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
                 if isinstance(node, ast.Import | ast.ImportFrom):
                     yield node.lineno, "import at the top of the file, not inside a function"
@@ -134,14 +137,14 @@ def queues_nothing(file: File) -> Found:
 
 def says_why_it_looks_away(file: File) -> Found:
     """A suppressed warning has a reason that stands beside it."""
-    for line, comment in _comments(file):
+    for line, comment in file.comments:
         if _SUPPRESSION.search(comment) and not _WITH_REASON.search(comment):
             yield line, "say why: `# noqa: X123  reason` or `# type: ignore[code]  # reason`"
 
 
 def leaves_nothing_for_later(file: File) -> Found:
     """What is not done is said in the closing note, not left in a comment."""
-    for line, comment in _comments(file):
+    for line, comment in file.comments:
         if match := _LATER.search(comment):
             yield line, f"{match[1]}: finish it, or say elsewhere that it is missing"
 
@@ -175,7 +178,7 @@ def house(top: Path) -> Iterator[File]:
 
 
 def _calls(file: File) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(file.tree) if isinstance(node, ast.Call))
+    return (node for node in file.nodes if isinstance(node, ast.Call))
 
 
 def _owner(attribute: ast.Attribute) -> str:
@@ -194,8 +197,10 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return lines
 
 
-def _comments(file: File) -> Iterator[tuple[int, str]]:
-    for token in tokenize.generate_tokens(StringIO(file.text).readline):
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    if "#" not in text:
+        return
+    for token in tokenize.generate_tokens(StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
 
