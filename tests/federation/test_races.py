@@ -32,7 +32,7 @@ from tests.federation.conftest import Agent, Role, caller, fund, furnish, pool
 from tests.federation.conftest import Membership as Member
 
 TOP = Path(__file__).parent.parent.parent
-JOBS = 16
+JOBS = 12
 CLASSES = ["H100", "A100"]
 LONGEST_S = 120
 

@@ -10,7 +10,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from cesai.allocations import service as allocations
-from cesai.contract.jobs import JobFile
 from cesai.federation import store
 from cesai.federation.rules import wire
 from cesai.federation.rules.wire import Place, Run, Snapshot, Wait
@@ -44,7 +43,7 @@ def picture(db: Session, queued: Sequence[Job], now: datetime) -> Picture:
     known = {site.id: site for site in sites.sites(db)}
     pools = {name_of(pool): pool for pool in sites.pools(db) if pool.gpu_class}
     attempts = store.open_attempts(db)
-    decisions = {job.project_id: projects.decisions_of_project(db, job.project_id) for job in queued}
+    decisions = {one: projects.decisions_of_project(db, one) for one in sorted({job.project_id for job in queued})}
     waiting = store.jobs_by_id(db, [one.job_id for one in attempts if one.state != AttemptState.RUNNING])
     snapshot = Snapshot(
         places=tuple(_places(db, known, pools, attempts, now=now)),
@@ -151,7 +150,8 @@ def _jobs(queued: Sequence[Job], waiting: Mapping[UUID, Job], attempts: Sequence
 
 
 def _job(job: Job, *, places: tuple[str, ...] = ()) -> wire.Job:
-    file = JobFile.model_validate(job.spec)
+    # Read from the row, not through the model of job files: there may be very many.
+    allowed = [job.home_site_id] if job.home_site_id else job.spec["sites"]
     return wire.Job(
         id=str(job.id),
         gpus=job.nodes * job.gpus_per_node,
@@ -160,8 +160,8 @@ def _job(job: Job, *, places: tuple[str, ...] = ()) -> wire.Job:
         project=job.project_id,
         user=job.created_by,
         places=places,
-        gpu_classes=file.gpu_class,
-        allowed_sites=(job.home_site_id,) if job.home_site_id else file.sites,
+        gpu_classes=tuple(job.spec["gpu_class"]),
+        allowed_sites=tuple(allowed),
         nodes=job.nodes,
         gpus_per_node=job.gpus_per_node,
     )

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from cesai.access.rules import Caller, Forbidden
 from cesai.allocations import service as allocations
-from cesai.contract.jobs import JobFile
 from cesai.db.paging import PageRequest, Slice
 from cesai.federation import store
 from cesai.federation.rules import asking
@@ -145,9 +144,9 @@ def _at_its_site(db: Session, attempt: Attempt, now: datetime) -> str:
 
 
 def _places(db: Session, job: Job, now: datetime) -> tuple[Place, ...]:
-    file = JobFile.model_validate(job.spec)
-    wanted = (job.home_site_id,) if job.home_site_id else file.sites
-    asked = asking.Asked(job.nodes, job.gpus_per_node, file.gpu_class, job.walltime_minutes, wanted)
+    wanted = [job.home_site_id] if job.home_site_id else job.spec["sites"]
+    classes = tuple(job.spec["gpu_class"])
+    asked = asking.Asked(job.nodes, job.gpus_per_node, classes, job.walltime_minutes, tuple(wanted))
     accepted = projects.accepted_sites(db, job.project_id)
     known = {site.id: site for site in sites.sites(db)}
     pools = [pool for pool in sites.pools(db) if pool.gpu_class and pool.site_id in accepted]
