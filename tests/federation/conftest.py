@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -78,7 +79,7 @@ class Agent:
         }
         return self._send(told | parts)
 
-    def tell_capacity(self, *pools: dict[str, Any]) -> SyncReply:
+    def tell_capacity(self, *pools: dict[str, Any], running: Sequence[dict[str, Any]] = ()) -> SyncReply:
         """A snapshot of everything the site has."""
         return self.sync(
             capacity={
@@ -87,6 +88,7 @@ class Agent:
                 "backend": "cli",
                 "scheduler_version": "22.05.8",
                 "pools": pools or (pool(self.site_id),),
+                "running": running,
             }
         )
 

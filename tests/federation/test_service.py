@@ -166,6 +166,19 @@ def test_a_second_round_places_nothing_again(world):
     assert world.round() == 0
 
 
+def test_a_round_knows_what_began_and_ended_since_the_site_last_told(world):
+    first = world.place(nodes=2, gpus_per_node=4)
+    world.juelich.tell(first.id, "RUNNING")
+    second = world.submit()
+    world.round()
+    assert world.fresh(second).state == JobState.QUEUED
+    busy = {"partition": "gpu", "gpus": 8, "ends_by": (world.now + HOUR).isoformat(), "marker": first.marker}
+    world.juelich.tell_capacity(pool("juelich", gpus_free=0), running=[busy])
+    world.juelich.tell(first.id, "ENDED", outcome="SUCCEEDED", is_usage_complete=True)
+    world.round()
+    assert world.fresh(second).state == JobState.PLACED
+
+
 # The agent's orders and reports
 
 

@@ -90,8 +90,8 @@ class _Told:
         """What holds GPUs of the pool now: as told, without what has ended since, with what has begun since."""
         heard = [work for work in self.running if work.partition == pool.partition and work.marker not in self.gone]
         return [
-            *(Run(work.gpus, work.ends_by.timestamp()) for work in heard),
-            *(Run(one.charged_gpus, _ends_by(one).timestamp()) for one in self.begun_since()),
+            *(Run(work.gpus, work.ends_by.timestamp(), job=_job_named(work.marker)) for work in heard),
+            *(Run(one.charged_gpus, _ends_by(one).timestamp(), job=str(one.job_id)) for one in self.begun_since()),
         ]
 
     def still_queued(self, pool: Pool) -> list[Wait]:
@@ -137,8 +137,12 @@ def _ends_by(attempt: Attempt) -> datetime:
 
 
 def _wait(work: Queued) -> Wait:
-    named = read_marker(work.marker) if work.marker else None
-    return Wait(str(named[0]) if named else None, work.gpus, work.walltime_minutes * _SECONDS)
+    return Wait(_job_named(work.marker), work.gpus, work.walltime_minutes * _SECONDS)
+
+
+def _job_named(marker: str | None) -> str | None:
+    named = read_marker(marker) if marker else None
+    return str(named[0]) if named else None
 
 
 def _jobs(queued: Sequence[Job], waiting: Mapping[UUID, Job], attempts: Sequence[Attempt]) -> Iterable[wire.Job]:
