@@ -39,7 +39,7 @@ def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     try:
         yield postgres.start(keeper, runtime, folder / "postgresql")
     finally:
-        keeper.stop_all()
+        postgres.stop(keeper, folder / "postgresql")
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 from cesai.demo.processes import Command, Keeper
-from cesai.demo.runtime import Runtime
+from cesai.demo.runtime import SOCKETS, Runtime
 
 NAME = "postgresql"
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -33,7 +34,18 @@ def start(keeper: Keeper, runtime: Runtime, folder: Path) -> str:
         check=True,
         **runtime.account.switch(),
     )
-    return address.stdout.strip()
+    url = address.stdout.strip()
+    sockets = url.partition("host=")[2]
+    runtime.account.file(folder / SOCKETS, sockets)
+    return url
+
+
+def stop(keeper: Keeper, folder: Path) -> None:
+    """Stop the server of this folder for good: its socket folder goes too. Repeat-safe."""
+    keeper.stop(NAME)
+    note = folder / SOCKETS
+    if note.exists():
+        shutil.rmtree(note.read_text(), ignore_errors=True)
 
 
 def _is_ready(note: Path) -> bool:

@@ -27,6 +27,7 @@ from cesai.demo.slurm.config import socket_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LIBRARY = Path("/var/lib/cesai-demo")
+SOCKETS = "cesai-sockets"  # a note in a part's folder: where its sockets lie, since their path must be short
 
 
 class RuntimeTrouble(Exception):
@@ -157,6 +158,8 @@ def _link(link: Path, target: Path) -> None:
 def _end_leftovers(state: Path) -> None:
     for note in state.resolve().rglob("*.run"):
         Keeper(note.parent).end_leftover(note.stem)
+    for sockets in state.resolve().rglob(SOCKETS):
+        shutil.rmtree(sockets.read_text(), ignore_errors=True)
     for conf in state.resolve().rglob("slurm.conf"):
         site = conf.parent.parent
         for pid in steps.of(site):
