@@ -100,7 +100,7 @@ def _place(db: Session, job: Job, action: Action, *, seen: Picture, now: datetim
             latest_end=attempt.latest_end,
         )
     where = f"{attempt.site_id}, partition {attempt.partition}"
-    sentence = f"Placed at {where}: {action.reason}"
+    sentence = f"Placed at {where}: {action.reason.removesuffix('.')}."
     moves.note(db, job, "placed", sentence, actor=moves.HUB, now=now, attempt=attempt)
     return attempt
 

@@ -153,8 +153,9 @@ def _check_award(db: Session, project_id: str, asked: asking.Asked, pools: Seque
         fit = _fit(db, project_id, asked, pool=pool, site=known[pool.site_id], now=now)
         if fit.ok:
             return
-        if fit.sentence not in sentences:
-            sentences.append(fit.sentence)
+        sentence = f"{pool.gpu_class} at {pool.site_id}: {fit.sentence}"
+        if sentence not in sentences:
+            sentences.append(sentence)
     raise Refused(" ".join(sentences))
 
 
