@@ -132,13 +132,16 @@ class Watcher:
         if number is None:
             return False
         # The hub asks the site for what it does not have yet, and the site's agent answers within seconds.
-        offset, silent_since = 0, self._clock()
-        while self._clock() - silent_since <= (LOG_PATIENCE_S if is_over(job) else LOG_SILENCE_S):
+        offset, since = 0, self._clock()
+        patience = LOG_PATIENCE_S if is_over(job) else LOG_SILENCE_S
+        while self._clock() - since <= patience:
             reached, is_end = self._drain(job_id, out, attempt=number, offset=offset)
             if is_end:
                 return True
-            if reached > offset:
-                offset, silent_since = reached, self._clock()
+            # A job that runs may write for ever: only of one that is over every new byte buys more patience.
+            if reached > offset and is_over(job):
+                since = self._clock()
+            offset = reached
             self._sleep(LOG_PAUSE_S)
         if is_over(job):
             self._say(self._texts("log_silent", site=_site(job, number), job=job_id))

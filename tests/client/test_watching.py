@@ -130,6 +130,20 @@ def test_a_running_jobs_log_is_written_as_far_as_it_is_there():
     assert out.getvalue() == b"so far"
 
 
+class Chatty(Hub):
+    """A job that writes a byte a second, for ever."""
+
+    def log(self, _id, *, attempt, offset):
+        self.logs[attempt] = (b"." * int(self.now), False)
+        return super().log(_id, attempt=attempt, offset=offset)
+
+
+def test_a_running_job_that_never_falls_silent_does_not_hold_the_shell():
+    hub = Chatty([job("RUNNING", "rwth")])
+    assert hub.watcher([]).write_log(ID, io.BytesIO())
+    assert hub.now < LOG_PATIENCE_S
+
+
 def test_a_job_without_an_attempt_has_no_log():
     assert not Hub([job("QUEUED")]).watcher([]).write_log(ID, io.BytesIO())
 
