@@ -22,7 +22,7 @@ from cesai.federation import service, store
 from cesai.kernel.amounts import GpuMilliseconds
 from cesai.kernel.ids import new_id
 from cesai.kernel.periods import Period
-from cesai.kernel.states import AttemptState
+from cesai.kernel.states import AttemptState, Outcome
 from cesai.projects import service as projects
 from cesai.projects.service import NewProject, Verdict
 from cesai.sites import service as sites
@@ -174,6 +174,17 @@ class World:
         """The newest attempt of a job, as it is now."""
         self.db.expire_all()
         return store.attempts_of(self.db, [job.id])[-1]
+
+    def end(self, attempt: Any, outcome: Outcome = Outcome.SUCCEEDED, *, seconds: int = 600, **facts: Any) -> Any:
+        """Run an attempt at juelich to its end, with its usage and log."""
+        self.juelich.tell(attempt.id, "RUNNING", external_id="100")
+        self.clock.move(timedelta(seconds=seconds))
+        self.juelich.sync(
+            attempts=[self.juelich.report(attempt.id, "ENDED", outcome=outcome, is_usage_complete=True, **facts)],
+            usage=[self.juelich.usage(attempt, seconds=seconds, gpus=attempt.charged_gpus)],
+            logs=[self.juelich.log(attempt.id, 0, b"done\n", is_end=True)],
+        )
+        return self.fresh(attempt)
 
     def fresh(self, row: Any) -> Any:
         self.db.refresh(row)
