@@ -11,19 +11,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
-import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cesai.demo import accounts, local_users, processes, programs
+from cesai.demo import accounts, programs
 from cesai.demo.accounts import Account
-from cesai.demo.processes import Keeper
-from cesai.demo.slurm import steps
-from cesai.demo.slurm.config import socket_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LIBRARY = Path("/var/lib/cesai-demo")
@@ -105,29 +99,6 @@ def prepare(checkout: Path = CHECKOUT) -> Runtime:
     return runtime
 
 
-def clean(checkout: Path = CHECKOUT) -> None:
-    """Remove everything that was made here: processes that a killed demonstration left, state, programs, accounts.
-
-    Raises:
-        RuntimeTrouble: the demonstration is running.
-    """
-    checkout = checkout.resolve()
-    state = checkout / ".cesai"
-    if state.exists():
-        with alone(state):
-            _end_leftovers(state)
-    if os.geteuid() == 0:
-        _remove_account(checkout)
-        shutil.rmtree(LIBRARY / digest(checkout), ignore_errors=True)
-        local_users.remove(digest(checkout))
-        if LIBRARY.exists() and not any(entry.is_dir() for entry in LIBRARY.iterdir()):
-            shutil.rmtree(LIBRARY)
-    if state.is_symlink():
-        state.unlink()
-    elif state.exists():
-        shutil.rmtree(state)
-
-
 @contextmanager
 def alone(state: Path) -> Iterator[None]:
     """Hold the state folder for one demonstration.
@@ -153,27 +124,3 @@ def _link(link: Path, target: Path) -> None:
         msg = f"{link} is the state of a demonstration that ran as {link.owner()}; `make demo-clean` removes it"
         raise RuntimeTrouble(msg)
     link.symlink_to(target)
-
-
-def _end_leftovers(state: Path) -> None:
-    for note in state.resolve().rglob("*.run"):
-        Keeper(note.parent).end_leftover(note.stem)
-    for sockets in state.resolve().rglob(SOCKETS):
-        shutil.rmtree(sockets.read_text(), ignore_errors=True)
-    for conf in state.resolve().rglob("slurm.conf"):
-        site = conf.parent.parent
-        for pid in steps.of(site):
-            processes.signal_quietly(pid, signal.SIGKILL)
-        shutil.rmtree(socket_folder(site), ignore_errors=True)
-
-
-def _remove_account(checkout: Path) -> None:
-    name = account_name(checkout)
-    if not accounts.exists(name):
-        return
-    for pid in processes.of_user(accounts.named(name).uid):
-        processes.end_stranger(pid, 0)
-    for folder in Path(tempfile.gettempdir()).glob("cesai-*"):
-        if folder.lstat().st_uid == accounts.named(name).uid:
-            shutil.rmtree(folder, ignore_errors=True)
-    accounts.remove(name)

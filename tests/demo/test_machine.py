@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cesai.demo import accounts, local_users, machine, runtime
+from cesai.demo.clean import clean
 
 POLICY = "#!/bin/sh\nexit 104\n"
 
@@ -104,7 +105,7 @@ def test_clean_leaves_accounts_modes_and_folders_as_before(tmp_path):
     state = who.folder(runtime.LIBRARY / runtime.digest(checkout) / "state")
     (checkout / ".cesai").symlink_to(state)
     assert snapshot() != before
-    runtime.clean(checkout)
+    clean(checkout)
     assert snapshot() == before
     assert not (checkout / ".cesai").is_symlink()
     assert not accounts.exists(who.name)
@@ -114,7 +115,7 @@ def test_clean_refuses_while_the_demonstration_runs(tmp_path):
     state = tmp_path / ".cesai"
     state.mkdir()
     with runtime.alone(state), pytest.raises(runtime.RuntimeTrouble, match="Ctrl-C first"):
-        runtime.clean(tmp_path)
+        clean(tmp_path)
     assert state.exists()
 
 
