@@ -53,8 +53,8 @@ class Pace(Section):
     """Between two snapshots of what the cluster has."""
     usage_seconds: float = Field(default=60, ge=0.2, le=3600)
     """Between two readings of what accounting has."""
-    usage_patience_seconds: float = Field(default=600, ge=1)
-    """How long accounting may owe an ended attempt's usage before the wrapper's stamps stand in."""
+    usage_patience_seconds: float = Field(default=120, ge=1)
+    """How long an accounting that answers may owe an ended attempt's usage before the wrapper's stamps stand in."""
     correction_days: int = Field(default=40, ge=1, le=400)
     """How far back accounting is read again, a few times a day, for late corrections."""
     absent_answers: int = Field(default=3, ge=2, le=100)

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter
@@ -102,20 +103,24 @@ class Journal:
 
     def accounts(self) -> dict[str, datetime]:
         """The hub's accounts at this site, each with the instant at which the hub named it first."""
-        told = json.loads(self.read("accounts") or "{}")
-        return {account: datetime.fromisoformat(since) for account, since in told.items()}
+        return {account: since for account, (since, is_named) in self._accounts().items() if is_named}
 
     def keep_accounts(self, accounts: Iterable[str], now: datetime) -> None:
-        """Remember which accounts the hub names now.
+        """Remember which accounts the hub names now; one that it names again keeps its first instant.
 
         Raises:
             JournalBroken: it is not on the disk.
         """
-        former = self.accounts()
-        kept = {account: former.get(account, now) for account in accounts}
+        former = self._accounts()
+        kept = {account: (since, False) for account, (since, _) in former.items()}
+        kept |= {account: (former.get(account, (now, True))[0], True) for account in accounts}
         if kept != former:
-            told = {account: since.isoformat() for account, since in sorted(kept.items())}
+            told = {account: [since.isoformat(), is_named] for account, (since, is_named) in sorted(kept.items())}
             self.write("accounts", json.dumps(told))
+
+    def _accounts(self) -> dict[str, tuple[datetime, bool]]:
+        told = json.loads(self.read("accounts") or "{}")
+        return {account: (datetime.fromisoformat(since), is_named) for account, (since, is_named) in told.items()}
 
     # Attempts
 
@@ -222,22 +227,27 @@ class Journal:
             return
         with self._file.writing() as rows:
             rows.executemany(
-                "INSERT INTO usage (key, launch, attempt_id, revision, record) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (key) DO UPDATE SET attempt_id = excluded.attempt_id, revision = excluded.revision,"
-                " record = excluded.record WHERE excluded.revision > usage.revision",
-                [
-                    (each.record.key, each.launch, each.record.attempt_id, each.record.revision, _json(each.record))
-                    for each in records
-                ],
+                "INSERT INTO usage (key, launch, attempt_id, ended_at, revision, record) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET attempt_id = excluded.attempt_id, ended_at = excluded.ended_at,"
+                " revision = excluded.revision, record = excluded.record WHERE excluded.revision > usage.revision",
+                [_usage_row(each) for each in records],
             )
 
     def usage_of_launches(self, launches: Iterable[str]) -> tuple[StoredUsage, ...]:
         """What is stored of these launches."""
-        return self._usage("launch", launches)
+        found: list[StoredUsage] = []
+        for part in _parts(sorted(set(launches))):
+            marks = ", ".join("?" * len(part))
+            with self._file.reading() as rows:
+                answer = rows.execute(f"{_SELECT_USAGE} WHERE launch IN ({marks})", part).fetchall()
+            found += map(_stored_usage, answer)
+        return tuple(found)
 
-    def usage_of_attempts(self, attempt_ids: Iterable[str]) -> tuple[StoredUsage, ...]:
-        """What is stored of these attempts."""
-        return self._usage("attempt_id", attempt_ids)
+    def usage_since(self, since: datetime) -> tuple[StoredUsage, ...]:
+        """What is stored of launches that ended since then."""
+        with self._file.reading() as rows:
+            answer = rows.execute(f"{_SELECT_USAGE} WHERE ended_at >= ?", (_utc(since),)).fetchall()
+        return tuple(map(_stored_usage, answer))
 
     def unbooked(self, limit: int) -> tuple[UsageRecord, ...]:
         """Usage that the hub has not confirmed."""
@@ -258,16 +268,6 @@ class Journal:
             )
 
     # Below: the file
-
-    def _usage(self, column: str, values: Iterable[str]) -> tuple[StoredUsage, ...]:
-        found: list[StoredUsage] = []
-        for part in _parts(sorted(set(values))):
-            marks = ", ".join("?" * len(part))
-            question = f"SELECT record, launch, booked_revision FROM usage WHERE {column} IN ({marks})"  # noqa: S608  marks
-            with self._file.reading() as rows:
-                answer = rows.execute(question, part).fetchall()
-            found += [StoredUsage(UsageRecord.model_validate_json(row[0]), row[1], row[2]) for row in answer]
-        return tuple(found)
 
     def _renewed(self, held: HeldAttempt, now: datetime) -> Entry:
         former = self._entries.get(held.attempt_id) or self.find(held.attempt_id)
@@ -291,6 +291,7 @@ class Journal:
         self._entries = {entry.held.attempt_id: entry for entry in map(_entry, found)}
 
 
+_SELECT_USAGE = "SELECT record, launch, booked_revision FROM usage"
 _SELECT = "SELECT held, report, is_usage_complete, settled_at, changed_at FROM attempt"
 _UPSERT = """
 INSERT INTO attempt (attempt_id, marker, phase, external_id, submit_time, held, report, report_sequence,
@@ -328,6 +329,21 @@ def _entry(row: Sequence[str]) -> Entry:
         settled_at=datetime.fromisoformat(settled_at) if settled_at else None,
         changed_at=datetime.fromisoformat(changed_at) if changed_at else None,
     )
+
+
+def _usage_row(each: StoredUsage) -> tuple[object, ...]:
+    record = each.record
+    ended_at = _utc(record.ended_at) if record.ended_at else None
+    return (record.key, each.launch, record.attempt_id, ended_at, record.revision, _json(record))
+
+
+def _stored_usage(row: Sequence[Any]) -> StoredUsage:
+    return StoredUsage(UsageRecord.model_validate_json(row[0]), row[1], row[2])
+
+
+def _utc(when: datetime) -> str:
+    """Text that sorts by time."""
+    return when.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _json(message: AttemptReport | UsageRecord) -> str:

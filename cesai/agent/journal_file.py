@@ -35,12 +35,13 @@ CREATE TABLE IF NOT EXISTS usage (
   key TEXT PRIMARY KEY,
   launch TEXT NOT NULL,
   attempt_id TEXT,
+  ended_at TEXT,
   revision INTEGER NOT NULL,
   record TEXT NOT NULL,
   booked_revision INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS usage_unbooked ON usage (key) WHERE revision > booked_revision;
-CREATE INDEX IF NOT EXISTS usage_attempt ON usage (attempt_id);
+CREATE INDEX IF NOT EXISTS usage_ended ON usage (ended_at);
 CREATE INDEX IF NOT EXISTS usage_launch ON usage (launch);
 """
 _FOLDER_MODE = 0o700

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 SLACK = timedelta(hours=1)  # accounting is asked from so long before what is wanted
 FIRST_LOOK_BACK = timedelta(days=1)
 LONG_LOOK_EVERY = timedelta(hours=6)
-_MISSES = 3  # readings without a launch before it counts as withdrawn
+MISSED_FOR = timedelta(seconds=60)  # without a launch before it counts as withdrawn
 UNKNOWN_EPOCH = "unknown"
 
 
@@ -55,7 +55,8 @@ class Meter:
         self._connector, self._journal, self._pace, self._clock = connector, journal, pace, clock
         self._cluster = cluster
         self._readings: dict[str, frozenset[tuple[object, ...]]] = {}
-        self._missed: dict[str, int] = defaultdict(int)
+        self._missed: dict[str, datetime] = {}
+        self._owed_since: dict[str, datetime] = {}
         self._read_at: datetime | None = None
         self._long_look_at: datetime | None = None
         self._capacity_at: datetime | None = None
@@ -112,29 +113,32 @@ class Meter:
         asked = set(accounts) | {entry.held.order.account for entry in entries.values()}
         if not asked:
             return False
-        launches = self._read(sorted(asked), owed.values(), now=now)
+        since = self._since(owed.values(), now)
+        launches = self._read(sorted(asked), since, now=now)
         mine = self._journal.by_marker(launch.name for launch in launches)
         held = {marker: entry.held for marker, entry in mine.items()}
         launches = tuple(launch for launch in launches if launch.name in held or is_due(launch, accounts))
         fresh = tell(launches, held, epoch=self.epoch, cluster=self._cluster)
         stand_ins = self._stand_ins(owed.values(), fresh, now=now)
-        has_news = self._store((*fresh, *stand_ins), [entry.held.attempt_id for entry in owed.values()])
+        has_news = self._store((*fresh, *stand_ins), asked, since=since, now=now)
         whole = self._told_whole(owed.values(), launches, now=now)
+        self._owed_since = {key: since for key, since in self._owed_since.items() if key in owed}
         return self._journal.complete_usage(whole, now) or has_news
 
-    def _read(self, accounts: Sequence[str], owed: Iterable[Entry], *, now: datetime) -> tuple[Launch, ...]:
+    def _since(self, owed: Iterable[Entry], now: datetime) -> datetime:
         """From the oldest attempt whose usage is owed; a few times a day from as far back as corrections may come."""
-        if not isinstance(self._connector, TellsUsage):
-            return ()
         since = min([entry.held.accepted_at for entry in owed], default=now)
         since = min(since, self._read_at or now - FIRST_LOOK_BACK) - SLACK
-        is_long = self._long_look_at is None or now - self._long_look_at >= LONG_LOOK_EVERY
-        if is_long:
-            since = min(since, now - timedelta(days=self._pace.correction_days))
+        if self._long_look_at is not None and now - self._long_look_at < LONG_LOOK_EVERY:
+            return since
+        self._long_look_at = now
+        return min(since, now - timedelta(days=self._pace.correction_days))
+
+    def _read(self, accounts: Sequence[str], since: datetime, *, now: datetime) -> tuple[Launch, ...]:
+        if not isinstance(self._connector, TellsUsage):
+            return ()
         launches = self._connector.usage(accounts, since)
         self._read_at = now
-        if is_long:
-            self._long_look_at = now
         return launches
 
     def _stand_ins(self, owed: Iterable[Entry], fresh: Sequence[Told], *, now: datetime) -> list[Told]:
@@ -150,46 +154,39 @@ class Meter:
         return [each for each in found if each is not None]
 
     def _is_out_of_patience(self, entry: Entry, now: datetime) -> bool:
-        if entry.held.phase is not Phase.ENDED or entry.held.ended_seen_at is None:
+        if entry.held.phase is not Phase.ENDED:
             return False
         if not isinstance(self._connector, TellsUsage):
             return True
-        return now - entry.held.ended_seen_at >= timedelta(seconds=self._pace.usage_patience_seconds)
+        # Counted from the first answer after the end: an accounting that was down needs its time to catch up.
+        since = self._owed_since.setdefault(entry.held.attempt_id, now)
+        return now - since >= timedelta(seconds=self._pace.usage_patience_seconds)
 
-    def _store(self, fresh: Sequence[Told], owed: Sequence[str]) -> bool:
+    def _store(self, fresh: Sequence[Told], accounts: Container[str], *, since: datetime, now: datetime) -> bool:
         stored = {
-            each.record.key: each
+            each.record.key: Told(each.record, each.launch)
             for each in (
                 *self._journal.usage_of_launches(each.launch for each in fresh),
-                *self._journal.usage_of_attempts(owed),
+                *self._journal.usage_since(since + SLACK / 2),
             )
         }
-        former = [Told(each.record, each.launch) for each in stored.values()]
-        news, missing = revise(former, fresh)
-        news = (*news, *self._withdrawn(missing))
+        news, missing = revise(list(stored.values()), fresh)
+        gone = [each for each in missing if each.record.account in accounts and _ended_after(each, since + SLACK / 2)]
+        news = (*news, *self._withdrawn(gone, now))
         if not news:
             return False
         self._journal.save_usage([StoredUsage(each.record, each.launch, 0) for each in news])
         reach(CrashPoint.AGENT_USAGE_JOURNALED)
-        for each in news:
-            record = each.record
-            log.info(
-                "usage: id=%s revision=%d kind=%s gpu_ms=%d",
-                record.external_id,
-                record.revision,
-                record.kind,
-                record.gpu_ms,
-            )
+        for record in (each.record for each in news):
+            words = (record.external_id, record.revision, record.kind, record.gpu_ms)
+            log.info("usage: id=%s revision=%d kind=%s gpu_ms=%d", *words)
         return True
 
-    def _withdrawn(self, missing: Sequence[Told]) -> tuple[Told, ...]:
-        """Accounting leaves rows out now and then: only several readings in a row say that one is gone."""
+    def _withdrawn(self, missing: Sequence[Told], now: datetime) -> tuple[Told, ...]:
+        """Accounting leaves rows out now and then: only if one is missing for a while is it gone."""
         keys = {each.record.key for each in missing}
-        for key in [key for key in self._missed if key not in keys]:
-            del self._missed[key]
-        for key in keys:
-            self._missed[key] += 1
-        gone = [withdraw(each) for each in missing if self._missed[each.record.key] >= _MISSES]
+        self._missed = {key: self._missed.get(key, now) for key in keys}
+        gone = [withdraw(each) for each in missing if now - self._missed[each.record.key] >= MISSED_FOR]
         return tuple(each for each in gone if each is not None)
 
     def _told_whole(self, owed: Iterable[Entry], launches: Sequence[Launch], *, now: datetime) -> list[str]:
@@ -214,6 +211,11 @@ class Meter:
         )
         soon = min(self._pace.usage_seconds, self._pace.capacity_seconds)
         return min(self._pace.quick_seconds * 2, soon) if owes else soon
+
+
+def _ended_after(told: Told, since: datetime) -> bool:
+    """Whether a reading from then on had to show it."""
+    return told.record.ended_at is not None and told.record.ended_at >= since
 
 
 def _by_name(launches: Sequence[Launch]) -> dict[str, list[Launch]]:

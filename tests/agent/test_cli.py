@@ -226,7 +226,7 @@ def test_doctor_tells_what_to_mend(
     code, findings = doctor(tmp_path, capsys)
     assert code == Exit.UNWELL
     assert {name for name, finding in findings.items() if finding["is_ok"] is False} == {"files", "clock", "scheduler"}
-    assert "-3600 s" in str(findings["clock"]["text"])
+    assert " s off the hub" in str(findings["clock"]["text"])
     assert all(finding["mend"] for finding in findings.values() if finding["is_ok"] is False)
     cli.main(["doctor", "--config", str(tmp_path / "agent.toml")])
     out = capsys.readouterr().out

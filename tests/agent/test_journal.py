@@ -218,3 +218,5 @@ def test_accounts_keep_the_instant_at_which_they_were_first_named(journal: Journ
     assert journal.accounts() == {"proj1": NOW, "proj2": NOW + timedelta(hours=1)}
     journal.keep_accounts(["proj2"], NOW)
     assert set(journal.accounts()) == {"proj2"}
+    journal.keep_accounts(["proj1"], NOW + timedelta(hours=2))
+    assert journal.accounts() == {"proj1": NOW}, "named again, it keeps its first instant"

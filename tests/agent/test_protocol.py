@@ -360,3 +360,29 @@ def test_a_job_that_somebody_cancelled_before_it_started_is_cancelled_for_good(d
     ended = driver.until_ended()
     assert ended.outcome is Outcome.CANCELLED
     assert driver.site.read_folder(ended.marker).is_buried
+
+
+@pytest.mark.parametrize("told", ["cancelled", "timeout"])
+def test_an_end_that_the_controller_lost_does_not_spoil_the_scripts_own(driver: Driver, told: str) -> None:
+    while not driver.site.world.runs:
+        driver.turn()
+        driver.site.tick()
+    driver.site.tick()
+    driver.site.tick()
+    job = driver.site.world.jobs[0]
+    # It shows the job running, and ends it much later in its own way.
+    driver.site.world.clock += 60
+    job.update(state=told, ended=driver.site.world.clock, exit_code=0)
+    ended = driver.until_ended()
+    assert (ended.outcome, ended.exit_code) == (Outcome.SUCCEEDED, 0)
+    assert "lost the job's end" in (ended.reason or "")
+
+
+def test_a_script_that_catches_its_time_limit_and_ends_with_0_has_still_run_out_of_time(driver: Driver) -> None:
+    while not driver.site.world.runs:
+        driver.turn()
+        driver.site.tick()
+    driver.site.tick()
+    driver.site.tick()
+    driver.site.world.jobs[0].update(state="timeout")
+    assert driver.until_ended().outcome is Outcome.TIMEOUT

@@ -23,9 +23,14 @@ _BY_STATE = {
 # What a script's shell tells of SIGINT, SIGKILL and SIGTERM.
 _STOPPED = frozenset({130, 137, 143})
 
+_END_SLACK = timedelta(seconds=5)  # between the wrapper's last stamp and the scheduler's end of a healthy job
+
 
 def end_by_record(held: HeldAttempt, view: View, *, record: JobRecord) -> HeldAttempt:
     """Ended as the scheduler says, with what the wrapper wrote beside it."""
+    if held.stamps is not None and is_of_another_life(record, held.stamps):
+        ended = end_by_stamps(held, view, stamps=held.stamps)
+        return replace(ended, scheduler_gpu_ms=scheduler_gpu_ms(record))
     trouble = view.folder.trouble if view.folder else None
     exit_code = _exit_code(record, held.stamps)
     is_requeued = _is_requeued(held, record, exit_code=exit_code)
@@ -60,8 +65,21 @@ def end_by_stamps(held: HeldAttempt, view: View, *, stamps: WrapperStamps) -> He
         started_at=stamps.started_at,
         ended_at=stamps.ended_at,
         ended_seen_at=view.now,
-        reason="The scheduler forgot the job; the end is as the job's wrapper wrote it.",
+        reason="The scheduler lost the job's end; it is as the job's wrapper wrote it.",
     )
+
+
+def is_of_another_life(record: JobRecord, stamps: WrapperStamps) -> bool:
+    """Whether the script was over long before the end that the scheduler tells, or before the start of it.
+
+    A controller that is killed forgets the end of a job, shows it running for minutes, starts it again or cancels it:
+    none of that is how the script ended.
+    """
+    if stamps.ended_at is None:
+        return False
+    if record.started_at is not None and stamps.ended_at < record.started_at:
+        return True
+    return record.ended_at is not None and record.ended_at - stamps.ended_at > _END_SLACK
 
 
 def end_lost(held: HeldAttempt, view: View) -> HeldAttempt:
