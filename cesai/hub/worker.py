@@ -36,6 +36,8 @@ PULSE_S = 1.0
 STANDBY_S = 2.0
 # A wake-up that was not heard for so long is worthless: newer ones followed.
 STALE_S = 60
+# After a broker did not answer, nobody waits for it again for so long: the sweeps do the work meanwhile.
+SPARE_BROKER_S = 10.0
 SECONDS = {
     "federation.run_round": 1,
     "federation.sweep": 5,
@@ -97,18 +99,20 @@ class Waker:
         self._app = app
         self._is_embedded = is_embedded
         self._sent: set[str] = set()
+        self._silent_until = float("-inf")
         # A task that has begun may not see what is committed from now on: the next wake-up counts again.
         signals.task_prerun.connect(self._begun, weak=True)
 
     def __call__(self, task: str) -> None:
         """Wake this task; a broker that does not answer only costs the time until the next sweep."""
-        if task in self._sent:
+        if task in self._sent or time.monotonic() < self._silent_until:
             return
         if self._is_embedded:
             self._sent.add(task)
         try:
             self._app.send_task(task, expires=STALE_S, retry=False)
         except (BrokerError, OSError):
+            self._silent_until = time.monotonic() + SPARE_BROKER_S
             log.warning("no broker to wake %s; the next sweep finds its work", task)
 
     def _begun(self, *, task: Any, **_: Any) -> None:  # noqa: ANN401  Celery has no types
