@@ -226,7 +226,7 @@ def judge_sequence(state: AgentState, *, instance_id: str, sequence: int) -> Ces
     if state.instance_id is not None and state.instance_id != instance_id:
         return OnRecord(
             "Another instance of this site's agent is known to the hub. Stop one of the two, "
-            "then ask an operator to reset the agent (cesai site agent-reset)."
+            "then ask an operator to reset the agent (cesai site reset-agent)."
         )
     if sequence <= state.last_sequence:
         return Stale(f"Sequence {sequence} is not newer than {state.last_sequence}: look at the journal's sequence.")

@@ -156,7 +156,7 @@ gpu_class: H100               # or several of which any will do: [H100, A100]  (
 walltime: 30m                 # 90, 90m, 2h, 1d, HH:MM:SS; your award is charged for what is used, not for this
 
 # sites: [juelich]            # only these sites will do; left out: any
-# launcher: srun              # start the program once per node by srun; left out: plain, once
+# launcher: srun              # start the program once per GPU by srun; left out: plain, once on the first node
 # environment:                # variables for the program
 #   EPOCHS: "3"
 # checkpoint: checkpoints     # where the program writes its checkpoints, below the job's folder

@@ -172,8 +172,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "nothing": ("Nothing to show.", "Nichts vorhanden."),
     "enrol_hint": (
-        "Give this token to the agent before {expires} (it works once): cesai-agent enroll --hub {hub} --token {token}",
-        "Dieses Token dem Agenten vor {expires} geben (es gilt einmal): cesai-agent enroll --hub {hub} --token {token}",
+        (
+            "Give this token to the agent before {expires} (it works once): "
+            "cesai-agent enroll --hub {hub} --token {token} --state DIR"
+        ),
+        (
+            "Dieses Token dem Agenten vor {expires} geben (es gilt einmal): "
+            "cesai-agent enroll --hub {hub} --token {token} --state ORDNER"
+        ),
     ),
     "file_is_good": ("{file} is a good job file.", "{file} ist eine gültige Auftragsdatei."),
     "plugin_broken": (
