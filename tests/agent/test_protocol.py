@@ -386,3 +386,20 @@ def test_a_script_that_catches_its_time_limit_and_ends_with_0_has_still_run_out_
     driver.site.tick()
     driver.site.world.jobs[0].update(state="timeout")
     assert driver.until_ended().outcome is Outcome.TIMEOUT
+
+
+def test_a_launch_that_came_to_nothing_is_tried_again(driver: Driver) -> None:
+    driver.turn()
+    driver.turn()
+    # The node still had a job of this id: Slurm itself cancels the new one.
+    driver.site.world.jobs[0].update(state="cancelled", started=1.0, ended=1.0)
+    ended = driver.until_ended()
+    assert (ended.outcome, ended.tries) == (Outcome.SUCCEEDED, 2)
+
+
+def test_a_site_where_no_launch_ever_works_is_at_fault(driver: Driver) -> None:
+    driver.site.world.distort = {"state": "failed", "started": 1.0, "ended": 2.0}
+    ended = driver.until_ended()
+    assert (ended.outcome, ended.tries) == (Outcome.NODE_FAIL, driver.patience.tries)
+    assert "shared with the nodes" in (ended.reason or "")
+    assert driver.site.read_folder(ended.marker).is_buried

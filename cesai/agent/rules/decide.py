@@ -26,12 +26,10 @@ from cesai.agent.rules.readback import mismatch
 from cesai.agent.rules.view import View, is_absence_proven, is_gone, keeper, look, note, own_final
 from cesai.contract.connector import JobRecord, SiteState
 from cesai.contract.messages import AttemptOrder, Wish
-from cesai.kernel.states import Outcome
 
 Rule = Callable[[HeldAttempt, View], Step | None]
 
 _UNREAD_LIMIT = 5
-_SITE_FAULT = Outcome.NODE_FAIL
 _LONGEST_DOUBLING = 8
 
 
@@ -109,6 +107,8 @@ def _gone(held: HeldAttempt, view: View) -> Step:
         return Step(held, again_s=view.patience.quick_s)
     if held.is_cancel_wished or held.revoke is Revoke.REJECT:
         return Step(end_without_start(held, view))
+    if not _is_submit_due(held, view):
+        return Step(held, again_s=view.patience.quick_s)
     return _submit_again(held, view)
 
 
@@ -157,24 +157,21 @@ def _ended_without_fence(held: HeldAttempt, view: View) -> Step | None:
         return Step(end_by_record(held, view, record=record))
     if view.folder is None or not view.passed(held.watch.final_since, view.patience.stamps_s):
         return Step(held, again_s=view.patience.quick_s)
-    if record.state not in {SiteState.CANCELLED, SiteState.TIMEOUT} and record.started_at is None:
-        # The scheduler lost it before it began (a wiped state closes such rows in accounting).
-        return _revoke(
-            held, view, why=Revoke.AGAIN, sentence=f"The site ended it before it began ({record.native_state})."
-        )
+    if record.started_at is not None or record.state is not SiteState.CANCELLED:
+        return _revoke(held, view, why=Revoke.AGAIN, sentence=_why_never_launched(record, view))
     if not held.is_buried:
         return Step(held, Action.BURY, again_s=view.patience.quick_s)
-    return Step(_never_launched(end_by_record(held, view, record=record), record))
+    return Step(end_by_record(held, view, record=record))
 
 
-def _never_launched(ended: HeldAttempt, record: JobRecord) -> HeldAttempt:
-    if record.state is SiteState.CANCELLED:
-        return ended
-    why = (
+def _why_never_launched(record: JobRecord, view: View) -> str:
+    """A launch that failed, or a job that the controller lost: nobody cancels in the moment before the fence."""
+    if view.folder is not None and view.folder.trouble:
+        return view.folder.trouble
+    return (
         f"The site ended the job ({record.native_state}) before its wrapper could take the start fence; "
         "is the agent's folder shared with the nodes, and may the account write there?"
     )
-    return replace(ended, outcome=_SITE_FAULT, reason=ended.reason if ended.outcome is _SITE_FAULT else why)
 
 
 def _impossible(held: HeldAttempt, view: View) -> Step | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from cesai.agent.rules.held import HeldAttempt, Phase, Revoke
+from cesai.agent.rules.held import HeldAttempt, Phase
 from cesai.agent.rules.view import View
 from cesai.contract.connector import JobRecord, SiteState
 from cesai.contract.messages import WrapperStamps
@@ -96,11 +96,12 @@ def end_lost(held: HeldAttempt, view: View) -> HeldAttempt:
 
 def end_without_start(held: HeldAttempt, view: View) -> HeldAttempt:
     """Ended before anything ran: taken back, and proven gone."""
-    is_rejected = held.revoke is Revoke.REJECT and not held.is_cancel_wished
+    # Copies that were launched and came to nothing cost GPU time: that is the site's loss.
+    taken_back = Outcome.NODE_FAIL if held.has_launched else Outcome.REJECTED
     return replace(
         held,
         phase=Phase.ENDED,
-        outcome=Outcome.REJECTED if is_rejected else Outcome.CANCELLED,
+        outcome=Outcome.CANCELLED if held.is_cancel_wished else taken_back,
         ended_seen_at=view.now,
         reason=held.sentence or "Cancelled before it started.",
         scheduler_gpu_ms=0,

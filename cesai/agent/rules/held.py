@@ -69,6 +69,7 @@ class HeldAttempt:
     restart_count: int = 0
     is_accepted_as_ordered: bool = False  # read back and compared
     is_released: bool = False
+    has_launched: bool = False  # some copy got its GPUs, whether or not its script began
     owner: Owner | None = None
     duplicate_ids: tuple[str, ...] = ()
     stamps: WrapperStamps | None = None

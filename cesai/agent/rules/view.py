@@ -83,7 +83,12 @@ def own_final(view: View, owner: Owner) -> JobRecord | None:
 def note(held: HeldAttempt, view: View) -> HeldAttempt:
     """What was seen, written down; nothing decided yet."""
     held = _note_folder(held, view)
-    held = replace(held, is_unanswered=not _is_answered(held, view), watch=_watched(held.watch, view))
+    held = replace(
+        held,
+        is_unanswered=not _is_answered(held, view),
+        has_launched=held.has_launched or any(job.started_at is not None for job in (*view.live, *view.final)),
+        watch=_watched(held.watch, view),
+    )
     kept = keeper(view, held.owner)
     if kept is None:
         return held
