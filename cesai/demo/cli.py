@@ -17,11 +17,10 @@ from cesai.demo.acts.books import Books
 from cesai.demo.acts.setting import Setting
 from cesai.demo.acts.work import Work
 from cesai.demo.machine import CannotInstall
-from cesai.demo.processes import NotReady
 from cesai.demo.programs import CannotInstallPrograms
 from cesai.demo.runtime import CHECKOUT, Runtime, RuntimeTrouble
 from cesai.demo.stage import Stage
-from cesai.demo.steps import Programme, StepSkipped
+from cesai.demo.steps import Programme
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -134,11 +133,8 @@ def _run_work(programme: Programme, work: Work) -> None:
 
 
 def _start_hub(stage: Stage) -> str:
-    try:
-        stage.start_database()
-        stage.start_hub()
-    except NotReady as trouble:
-        raise StepSkipped(str(trouble)) from trouble
+    stage.start_database()
+    stage.start_hub()
     return f"API and login: {stage.hub_url}"
 
 

@@ -126,7 +126,9 @@ class Stage:
         if token:
             self._enrol(config, token)
         line: list[str | Path] = [self.runtime.program("cesai-agent"), "run", "--config", config]
-        self._start(f"agent-{name}", line, {}, lambda: True)
+        log = self.keeper.log(f"agent-{name}")
+        known = log.stat().st_size if log.exists() else 0
+        self._start(f"agent-{name}", line, {}, lambda: b"agent runs" in log.read_bytes()[known:])
 
     def is_enrolled(self, name: str) -> bool:
         """Whether the site's agent has an identity from an earlier run."""
@@ -159,7 +161,10 @@ class Stage:
             self.runtime.state,
             is_ready,
         )
-        self.keeper.start(name, command)
+        try:
+            self.keeper.start(name, command)
+        except NotReady as trouble:
+            raise StepFailed(str(trouble)) from trouble
 
     def _hub_answers(self) -> bool:
         try:
