@@ -64,7 +64,7 @@ def _hello(now) -> SyncRequest:
 
 
 @pytest.fixture
-def award(api, juelich):
+def award(api, juelich):  # noqa: ARG001  the site must be there
     """Two hundred and a half GPU-hours of a thousand pledged."""
     assert api.as_("site-admin", "juelich").post(PLEDGES, json=PLEDGE).status_code == 201
     answer = api.as_("operator").post(AWARDS, json={"lines": [LINE], "reason": "call 1"})
@@ -72,7 +72,8 @@ def award(api, juelich):
     return answer.json()
 
 
-def test_a_site_admin_pledges_and_everybody_signed_in_sees_it(api, juelich):
+@pytest.mark.usefixtures("juelich")
+def test_a_site_admin_pledges_and_everybody_signed_in_sees_it(api):
     told = api.as_("site-admin", "juelich").post(PLEDGES, json=PLEDGE)
     assert told.status_code == 201
     assert told.json()["gpu_ms"] == 1000 * 3_600_000
@@ -80,7 +81,8 @@ def test_a_site_admin_pledges_and_everybody_signed_in_sees_it(api, juelich):
     assert api.as_("site-admin", "rwth").post(PLEDGES, json=PLEDGE).status_code == 403
 
 
-def test_a_pledge_above_what_the_site_can_give_is_refused_with_the_numbers(api, juelich):
+@pytest.mark.usefixtures("juelich")
+def test_a_pledge_above_what_the_site_can_give_is_refused_with_the_numbers(api):
     refused = api.as_("site-admin", "juelich").post(PLEDGES, json=PLEDGE | {"gpu_hours": 1_000_000})
     assert refused.status_code == 422
     for part in ("1,000,000.00 GPU-hours", "8 GPUs", "95 %"):
@@ -88,7 +90,8 @@ def test_a_pledge_above_what_the_site_can_give_is_refused_with_the_numbers(api, 
     assert api.as_("operator").get("/api/v1/ledger/balances").json()["items"] == []
 
 
-def test_the_same_pledge_sent_twice_with_one_key_counts_once(api, juelich):
+@pytest.mark.usefixtures("juelich")
+def test_the_same_pledge_sent_twice_with_one_key_counts_once(api):
     admin = api.as_("site-admin", "juelich")
     first, second = (admin.post(PLEDGES, json=PLEDGE, key="k1") for _ in range(2))
     assert first.json() == second.json()
@@ -113,7 +116,8 @@ def test_the_same_pledge_sent_twice_with_one_key_counts_once(api, juelich):
         ({"hours": 3}, "hours"),
     ],
 )
-def test_a_pledge_that_makes_no_sense_names_its_field(api, juelich, change, field):
+@pytest.mark.usefixtures("juelich")
+def test_a_pledge_that_makes_no_sense_names_its_field(api, change, field):
     refused = api.as_("site-admin", "juelich").post(PLEDGES, json=PLEDGE | change)
     assert refused.status_code == 422
     assert [each["field"].split(".")[-1] for each in refused.json()["errors"]] == [field]
@@ -126,7 +130,8 @@ def test_an_award_is_what_the_project_can_use(api, award):
     assert api.as_("pi", "legal-llm").get(AWARDS).json()["items"] == [award]
 
 
-def test_an_award_above_the_pool_is_refused_with_the_numbers_and_nothing_is_booked(api, award):
+@pytest.mark.usefixtures("award")
+def test_an_award_above_the_pool_is_refused_with_the_numbers_and_nothing_is_booked(api):
     lines = [LINE, LINE | {"stream": "grant-b", "gpu_hours": 700}]
     refused = api.as_("operator").post(AWARDS, json={"lines": lines})
     assert refused.status_code == 422
@@ -146,11 +151,13 @@ def test_an_award_above_the_pool_is_refused_with_the_numbers_and_nothing_is_book
         {"lines": [LINE], "why": "x"},
     ],
 )
-def test_an_award_that_makes_no_sense_is_refused(api, award, body):
+@pytest.mark.usefixtures("award")
+def test_an_award_that_makes_no_sense_is_refused(api, body):
     assert api.as_("operator").post(AWARDS, json=body).status_code == 422
 
 
-def test_an_award_goes_to_a_project_and_a_site_that_exist(api, award):
+@pytest.mark.usefixtures("award")
+def test_an_award_goes_to_a_project_and_a_site_that_exist(api):
     operator = api.as_("operator")
     assert operator.post("/api/v1/projects/no-such/awards", json={"lines": [LINE]}).status_code == 404
     assert operator.post(AWARDS, json={"lines": [LINE | {"site_id": "nowhere"}]}).status_code == 404
@@ -158,7 +165,8 @@ def test_an_award_goes_to_a_project_and_a_site_that_exist(api, award):
     assert operator.get("/api/v1/sites/nowhere/pledges").status_code == 404
 
 
-def test_a_strangers_balance_looks_like_one_that_does_not_exist(api, award):
+@pytest.mark.usefixtures("award")
+def test_a_strangers_balance_looks_like_one_that_does_not_exist(api):
     stranger = api.as_("pi", "bio-llm")
     for path in ("balance", "awards"):
         hidden = stranger.get(f"/api/v1/projects/legal-llm/{path}")
@@ -168,7 +176,8 @@ def test_a_strangers_balance_looks_like_one_that_does_not_exist(api, award):
 
 
 @pytest.mark.parametrize("path", ["balances", "entries", "verify"])
-def test_the_whole_ledger_is_for_funders_and_operators(api, award, path):
+@pytest.mark.usefixtures("award")
+def test_the_whole_ledger_is_for_funders_and_operators(api, path):
     assert api.as_("funder").get(f"/api/v1/ledger/{path}").status_code == 200
     assert api.as_("operator").get(f"/api/v1/ledger/{path}").status_code == 200
     for stranger in (api.as_("pi", "legal-llm"), api.as_("site-admin", "juelich"), api.as_person("nobody")):
@@ -176,21 +185,24 @@ def test_the_whole_ledger_is_for_funders_and_operators(api, award, path):
     assert api.anonymous.get(f"/api/v1/ledger/{path}").status_code == 401
 
 
-def test_only_operators_award_and_only_admins_of_the_site_pledge(api, award):
+@pytest.mark.usefixtures("award")
+def test_only_operators_award_and_only_admins_of_the_site_pledge(api):
     for caller in (api.as_("pi", "legal-llm"), api.as_("funder"), api.as_("site-admin", "juelich")):
         assert caller.post(AWARDS, json={"lines": [LINE]}).status_code in {403, 404}
     for caller in (api.as_("pi", "legal-llm"), api.as_("funder")):
         assert caller.post(PLEDGES, json=PLEDGE).status_code == 403
 
 
-def test_the_ledger_verifies_and_tells_each_sentence(api, award):
+@pytest.mark.usefixtures("award")
+def test_the_ledger_verifies_and_tells_each_sentence(api):
     told = api.as_("funder").get("/api/v1/ledger/verify").json()
     assert told["invariants_hold"]
     assert len(told["checks"]) == 11
     assert all(check == {"name": check["name"], "holds": True, "detail": ""} for check in told["checks"])
 
 
-def test_the_journal_is_paged_and_found_by_account_and_attempt(api, award, now):
+@pytest.mark.usefixtures("award")
+def test_the_journal_is_paged_and_found_by_account_and_attempt(api, now):
     attempt_id = uuid4()
     hour = GpuMilliseconds.of_hours(1)
     wish = {"project_id": "legal-llm", "site_id": "juelich", "gpu_class": "H100", "gpus": 1, "amount": hour}
@@ -218,11 +230,13 @@ def test_the_journal_is_paged_and_found_by_account_and_attempt(api, award, now):
 
 
 @pytest.mark.parametrize("query", ["account=%00", "account=a%25b", "attempt_id=x", "cursor=%C3%A4", "limit=0"])
-def test_a_query_that_makes_no_sense_is_refused(api, juelich, query):
+@pytest.mark.usefixtures("juelich")
+def test_a_query_that_makes_no_sense_is_refused(api, query):
     assert api.as_("funder").get(f"/api/v1/ledger/entries?{query}").status_code == 422
 
 
-def test_pledges_and_awards_leave_a_trace_of_who_made_them(api, award, now):
+@pytest.mark.usefixtures("award")
+def test_pledges_and_awards_leave_a_trace_of_who_made_them(api, now):
     assert Period.of(now) == Period(2026, 4)
     entries = api.as_("operator").get("/api/v1/ledger/entries").json()["items"]
     assert {each["actor"] for each in entries}.isdisjoint({"", "hub"})

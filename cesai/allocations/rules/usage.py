@@ -100,13 +100,9 @@ def plausible(usage: Usage) -> None:
         raise Refused(msg)
 
 
-def latest(versions: Iterable[Usage]) -> tuple[Usage, ...]:
-    """The highest revision of each launch, in the order in which they started."""
-    found: dict[str, Usage] = {}
-    for usage in versions:
-        if usage.key not in found or usage.revision > found[usage.key].revision:
-            found[usage.key] = usage
-    return tuple(sorted(found.values(), key=lambda usage: (usage.started_at, usage.key)))
+def in_order(launches: Iterable[Usage]) -> tuple[Usage, ...]:
+    """Launches in the order in which a reservation pays for them: that in which they started."""
+    return tuple(sorted(launches, key=lambda usage: (usage.started_at, usage.key)))
 
 
 def split_launch(usage: Usage) -> dict[Period, GpuMilliseconds]:
@@ -129,14 +125,14 @@ def targets(
     room: Mapping[Period, GpuMilliseconds],
     is_site_fault: bool,
 ) -> tuple[Part, ...]:
-    """What should be posted for an attempt's launches, given as `latest` orders them.
+    """What should be posted for the latest revisions of an attempt's launches.
 
     The lines bear the use in the order of time, up to the reservation in all and up to the room that each has for this
     attempt; what goes beyond is an overrun, flagged by its own account and never cut off.
     """
     parts: list[Part] = []
     unspent, rooms = reserved, dict(room)
-    for usage in launches:
+    for usage in in_order(launches):
         for period, amount in split_launch(usage).items():
             whole = _borne_by_the_site(usage, is_site_fault=is_site_fault)
             if whole:

@@ -115,7 +115,7 @@ def launches(db: Session, site_id: str, attempt_id: UUID) -> tuple[rules.Usage, 
     """What counts of an attempt's launches: those whose highest revision is this attempt's."""
     keys = set(db.scalars(select(UsageVersion.key).where(UsageVersion.attempt_id == attempt_id)))
     rows = latest_versions(db, site_id, keys).values()
-    return rules.latest(usage(row) for row in rows if row.attempt_id == attempt_id)
+    return tuple(usage(row) for row in rows if row.attempt_id == attempt_id)
 
 
 def usage(row: UsageVersion) -> rules.Usage:
