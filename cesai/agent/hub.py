@@ -22,8 +22,11 @@ CONNECT_S = 10.0
 TRUSTED_SKEW_S = 20
 ANSWER_S = 20.0  # beyond the time that the hub was asked to wait
 _LONGEST_SENTENCE = 500
-# What another try does not change; 408, 425, 429 and 5xx pass by themselves.
-_FINAL = frozenset({400, 401, 403, 404, 405, 409, 410, 413, 422})
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+# What another try does not change. Everything else may pass: a proxy's page, an upgrade, a record that is too much.
+_FINAL_STATUS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.GONE})
+_STALE = "urn:cesai:stale"
+_FINAL_KINDS = frozenset({_STALE, "urn:cesai:refused"})
 
 
 class HubSilent(Exception):
@@ -40,7 +43,7 @@ class HubRefused(Exception):
     @property
     def is_stale(self) -> bool:
         """The hub has seen a later request of this agent."""
-        return self.kind == "urn:cesai:stale"
+        return self.kind == _STALE
 
 
 class Hub:
@@ -55,6 +58,7 @@ class Hub:
             base_url=url,
             transport=transport,
             verify=str(ca_file) if ca_file else True,
+            trust_env=httpx.URL(url).host not in _LOOPBACK,  # no proxy stands before this machine itself
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
         )
 
@@ -144,7 +148,7 @@ class Hub:
         if response.is_success:
             return response
         kind, sentence = _problem(response)
-        if response.status_code in _FINAL:
+        if response.status_code in _FINAL_STATUS or kind in _FINAL_KINDS:
             raise HubRefused(response.status_code, kind, sentence)
         msg = f"the hub answered {response.status_code}: {sentence}"
         raise HubSilent(msg)

@@ -215,6 +215,12 @@ class Journal:
             )
             return done.rowcount
 
+    def forget(self, *, before: datetime) -> None:
+        """Drop what was settled, and usage that was booked, before then."""
+        with self._file.writing() as rows:
+            rows.execute("DELETE FROM attempt WHERE settled_at < ?", (before.isoformat(),))
+            rows.execute("DELETE FROM usage WHERE ended_at < ? AND booked_revision >= revision", (_utc(before),))
+
     # Usage
 
     def save_usage(self, records: Sequence[StoredUsage]) -> None:

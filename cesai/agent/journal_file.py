@@ -65,10 +65,14 @@ class JournalFile:
         self._path = folder / "journal.sqlite"
         self._lock = _lock(folder / "lock")
         self._connection: sqlite3.Connection | None = None
+        self._is_closed = False
 
     def close(self) -> None:
-        """Let go of both."""
+        """Let go of both; a thread that comes late finds the journal broken. Repeat-safe."""
         with self.mutex:
+            if self._is_closed:
+                return
+            self._is_closed = True
             self._hang_up()
             os.close(self._lock)
 
@@ -110,6 +114,9 @@ class JournalFile:
         """The connection; made anew after each failure, since a failed file tells nothing certain about its state."""
         if self._connection is not None:
             return self._connection
+        if self._is_closed:
+            msg = "it was closed"
+            raise sqlite3.ProgrammingError(msg)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, _FILE_MODE))
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
         connection.execute("PRAGMA journal_mode = TRUNCATE")

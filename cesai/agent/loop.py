@@ -43,7 +43,10 @@ log = logging.getLogger(__name__)
 SPACING_S = 0.2  # between two requests: news that come together go together
 HUNG_S = 60.0  # a look at the scheduler that takes longer is told to the hub
 USAGE_PER_REQUEST = 500
+LOGS_PER_REQUEST = 4  # of 256 KiB at the most
+LONGEST_SILENCE_S = 30.0  # between two tries to reach the hub
 ARCHIVE_AFTER = timedelta(days=1)
+FORGET_AFTER = timedelta(days=400)  # no correction comes that late
 HOUSEKEEPING_S = 3600.0
 _SKIPS = 6
 _LONGEST_TROUBLE = 2_000
@@ -233,7 +236,7 @@ class Agent:
             except (HubSilent, JournalBroken) as error:
                 failures += 1
                 log.warning("hub not reached (%d): %s", failures, error)
-                await asyncio.sleep(self._backoff(failures))
+                await asyncio.sleep(min(self._backoff(failures), LONGEST_SILENCE_S))
             except HubRefused as refusal:
                 self._skip_or_raise(refusal)
             except ValueError:  # something in the journal that cannot be told must not end the agent
@@ -272,7 +275,7 @@ class Agent:
             capacity=self._capacity,
             attempts=tuple(entry.report for entry in self._journal.entries().values()),
             usage=self._journal.unbooked(USAGE_PER_REQUEST),
-            logs=tuple(self._ranges.values()),
+            logs=tuple(self._ranges.values())[:LOGS_PER_REQUEST],
         )
 
     async def _hear_reply(self, request: SyncRequest, reply: SyncReply) -> None:
@@ -294,7 +297,7 @@ class Agent:
         if reply.log_wants or self._wants:
             self._wants = reply.log_wants
             self._wake_logs.set()
-        if len(request.usage) == USAGE_PER_REQUEST:
+        if len(request.usage) == USAGE_PER_REQUEST or self._ranges:
             self._news.set()  # there may be more
 
     def _book(self, reply: SyncReply) -> None:
@@ -321,6 +324,7 @@ class Agent:
             now = self._clock.now()
             with suppress(JournalBroken):
                 await self._clerk.call(self._journal.archive, before=now - ARCHIVE_AFTER, now=now)
+                await self._clerk.call(self._journal.forget, before=now - FORGET_AFTER)
             await asyncio.sleep(HOUSEKEEPING_S)
 
     def _backoff(self, failures: int) -> float:

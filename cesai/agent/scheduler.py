@@ -6,7 +6,7 @@ Runs in a worker thread of its own: a scheduler that hangs stops nothing but thi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from cesai.agent.journal import Journal
 from cesai.agent.rules import Action, HeldAttempt, Patience, Phase, Revoke, Sighting, Step
 from cesai.agent.rules.policy import Policy, refusal
 from cesai.contract.connector import FolderReading, KeepsFolders, Observation, RunsJobs, SiteUnavailable, SubmitRefused
-from cesai.contract.messages import AttemptOrder
+from cesai.contract.messages import AttemptOrder, Wish
 from cesai.kernel.clock import Clock
 from cesai.kernel.crash import CrashPoint, reach
 from cesai.kernel.states import Outcome
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 QUICK_FOR = timedelta(seconds=30)  # how long after a change something is expected within seconds
 LEFTOVERS_FOR = timedelta(minutes=10)  # how long an ended attempt is watched for copies that come back
+LEFTOVERS_EVERY = timedelta(seconds=30)
+LEFTOVERS_AT_ONCE = 200
 LOOK_BACK = timedelta(days=1)  # accounting is asked from so long before the oldest open attempt
 _LONGEST_DOUBLING = 16
 
@@ -61,6 +63,7 @@ class Scheduler:
         self._held = {key: entry.held for key, entry in journal.entries().items()}
         self._quick_until = clock.now() + QUICK_FOR
         self._silent_turns = 0
+        self._leftovers_at = clock.now()
 
     def turn(self, orders: Sequence[AttemptOrder]) -> Turn:
         """Take the orders, look once, decide, write down, act.
@@ -71,7 +74,7 @@ class Scheduler:
         now = self._clock.now()
         has_news = self._take(orders, now)
         wishes = {order.attempt_id: order for order in orders}
-        followed = self._followed(now)
+        followed = self._followed(wishes, now)
         seen = self._connector.observe([held.marker for held in followed], _since(followed, now))
         steps = [self._decide(held, wishes.get(held.attempt_id), seen=seen) for held in followed]
         steps = self._at_most(steps)
@@ -88,11 +91,11 @@ class Scheduler:
 
     def _take(self, orders: Sequence[AttemptOrder], now: datetime) -> bool:
         """Write down each order that is new; one that the journal knows as ended is never run again."""
-        self._forget_settled()
+        open_now = self._forget_settled(now)
         fresh: list[HeldAttempt] = []
         again: list[str] = []
         for order in orders:
-            if order.attempt_id in self._held:
+            if order.attempt_id in open_now:
                 continue
             known = self._journal.find(order.attempt_id)
             if known is not None:
@@ -126,15 +129,28 @@ class Scheduler:
             held, phase=Phase.ENDED, outcome=Outcome.REJECTED, reason=sentence, ended_seen_at=now, scheduler_gpu_ms=0
         )
 
-    def _forget_settled(self) -> None:
+    def _forget_settled(self, now: datetime) -> Collection[str]:
+        """What the hub has not settled; the rest is let go once nothing of it can come back."""
         known = self._journal.entries()
-        for attempt_id in [key for key in self._held if key not in known]:
-            del self._held[attempt_id]
+        for held in [held for key, held in self._held.items() if key not in known]:
+            if not _is_followed(held, now):
+                del self._held[held.attempt_id]
+        return known
 
     # Look and decide
 
-    def _followed(self, now: datetime) -> list[HeldAttempt]:
-        return [held for held in self._held.values() if _is_followed(held, now)]
+    def _followed(self, wishes: Mapping[str, AttemptOrder], now: datetime) -> list[HeldAttempt]:
+        """Whom to ask about: not more new ones than can be submitted, and what has ended only now and then."""
+        is_open = [held for held in self._held.values() if held.phase is not Phase.ENDED]
+        tried = [held for held in is_open if held.tries > 0]
+        fresh = [held for held in is_open if held.tries == 0]
+        fresh.sort(key=lambda held: not _is_cancelled(wishes.get(held.attempt_id)))
+        followed = [*tried, *fresh[: self._submits_per_turn]]
+        if now - self._leftovers_at < LEFTOVERS_EVERY:
+            return followed
+        self._leftovers_at = now
+        ended = [held for held in self._held.values() if held.phase is Phase.ENDED and _is_followed(held, now)]
+        return [*followed, *ended[-LEFTOVERS_AT_ONCE:]]
 
     def _decide(self, held: HeldAttempt, order: AttemptOrder | None, *, seen: Observation) -> Step:
         jobs = seen.of(held.marker)
@@ -316,6 +332,10 @@ def _is_followed(held: HeldAttempt, now: datetime) -> bool:
     if held.phase is not Phase.ENDED:
         return True
     return held.tries > 0 and held.ended_seen_at is not None and now - held.ended_seen_at < LEFTOVERS_FOR
+
+
+def _is_cancelled(order: AttemptOrder | None) -> bool:
+    return order is not None and order.wish is Wish.CANCEL
 
 
 def _since(followed: Sequence[HeldAttempt], now: datetime) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import ParamSpec, TypeVar
 
@@ -39,7 +40,7 @@ class Worker:
                 tell = _raiser(future, error)
             else:
                 tell = _teller(future, result)
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, tell)
 
         self._calls.put(work)

@@ -220,3 +220,23 @@ def test_accounts_keep_the_instant_at_which_they_were_first_named(journal: Journ
     assert set(journal.accounts()) == {"proj2"}
     journal.keep_accounts(["proj1"], NOW + timedelta(hours=2))
     assert journal.accounts() == {"proj1": NOW}, "named again, it keeps its first instant"
+
+
+def test_what_no_correction_can_reach_any_more_is_forgotten(journal: Journal) -> None:
+    ended = replace(held(), phase=Phase.ENDED, outcome=Outcome.SUCCEEDED)
+    journal.save([ended, held(2)], NOW)
+    journal.save_usage([usage(1), usage(1, key="fake/2")])
+    journal.settle(["attempt-1"], NOW)
+    journal.booked([("fake/1", 1)])
+    journal.forget(before=NOW + timedelta(days=1))
+    assert journal.find("attempt-1") is None
+    assert journal.find("attempt-2") is not None
+    assert [each.record.key for each in journal.usage_since(NOW)] == ["fake/2"], "what is not booked stays"
+
+
+def test_a_thread_that_comes_after_the_end_cannot_write(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "state")
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalBroken, match="closed"):
+        journal.save([held()], NOW)

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cesai.agent import identity, loop
+from cesai.agent import identity, loop, scheduler
 from cesai.agent.config import AgentConfig, read_config
 from cesai.agent.hub import Hub, HubRefused
 from cesai.agent.identity import Identity, Signer
@@ -344,6 +344,35 @@ def test_a_hub_that_refuses_the_agent_is_not_hammered(stage: Stage, no: Problem)
         stage.play(act)
     assert refused.value.sentence == no.sentence
     assert not stage.hub.requests
+
+
+def test_an_answer_that_is_no_refusal_of_this_agent_is_waited_out(stage: Stage) -> None:
+    stage.hub.fail = Problem(404, "", "a proxy's own page")
+    stage.hub.order(order())
+
+    async def act(stage: Stage) -> None:
+        await asyncio.sleep(0.5)
+        stage.hub.fail = Problem(422, "urn:cesai:invalid-request", "a newer hub wants another field")
+        await asyncio.sleep(1)
+        stage.hub.fail = None
+        await until(settled(stage))
+
+    stage.play(act)
+
+
+def test_a_copy_that_comes_back_after_all_was_settled_is_taken_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "LEFTOVERS_EVERY", timedelta(seconds=0.3))
+
+    async def act(stage: Stage) -> None:
+        stage.hub.order(order())
+        await until(settled(stage))
+        await until(lambda: not stage.hub.requests[-1].attempts)
+        stage.site.submit(order())
+        await until(lambda: stage.site.world.jobs[-1]["state"] == "cancelled")
+
+    stage.play(act)
 
 
 def test_a_cloned_agent_stops_itself(stage: Stage) -> None:
