@@ -35,7 +35,7 @@ from cesai.sites import routes as sites
 
 API = "/api/v1"
 KEYS_TIMEOUT_S = 5.0
-STOP_PATIENCE_S = 2.0
+STOP_PATIENCE_S = 1.0
 DESCRIPTION = """One place that coordinates national compute for sovereign AI models.
 
 Errors are `application/problem+json`; their `detail` says what to do. Every POST of people and programs takes an

@@ -123,12 +123,14 @@ class Beat:
     """Makes the clock tick, in one process among all: the one that holds the lock."""
 
     def __init__(self, app: Celery, engine: Engine, clock: Clock) -> None:
+        self._app = app
         self._scheduler = Scheduler(app=app, max_interval=PULSE_S)
         self._only_one = OnlyOne(engine, Lock.BEAT)
         self._engine = engine
         self._clock = clock
         self._stop = threading.Event()
         self._pulse_at = float("-inf")
+        self._has_begun = False
 
     def run(self) -> None:
         """Tick until told to stop."""
@@ -144,11 +146,19 @@ class Beat:
         try:
             if not self._is_mine():
                 return STANDBY_S
-        except OperationalError:
-            # Beat outlives its database; the missing heartbeat shows on /health.
-            log.warning("beat cannot reach the database; trying again")
+            self._begin()
+        except (OperationalError, BrokerError, OSError) as error:
+            # Beat outlives its database and its broker; the missing heartbeat shows on /health.
+            log.warning("beat cannot reach the database or the broker; trying again (%s)", type(error).__name__)
             return STANDBY_S
         return max(float(self._scheduler.tick()), 0.0)
+
+    def _begin(self) -> None:
+        # What was due while nobody ticked is due now, not after one more interval.
+        if not self._has_begun:
+            self._has_begun = True
+            for name in self._app.conf.beat_schedule:
+                self._app.send_task(name, expires=STALE_S, retry=False)
 
     def _is_mine(self) -> bool:
         if time.monotonic() - self._pulse_at < PULSE_S:
