@@ -12,10 +12,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cesai.access.rules import Forbidden, IssuerSilent, NotSignedIn
 from cesai.db.idempotency import InFlight, KeyMissing, KeyReused
@@ -72,7 +73,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DataError, _on_unstorable)
     app.add_exception_handler(OperationalError, _on_outage)
     app.add_exception_handler(PoolTimeoutError, _on_outage)
+    app.add_exception_handler(ClientDisconnect, _on_hung_up)
     app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_hung_up(_request: Request, _error: Exception) -> Response:
+    """An agent that has news drops its long poll: nobody reads this, and it is no fault of the hub."""
+    return Response(status_code=400)
 
 
 async def _on_cesai_error(_request: Request, error: Exception) -> JSONResponse:

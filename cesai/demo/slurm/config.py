@@ -17,6 +17,26 @@ from pathlib import Path
 GPU_DEVICES = tuple(Path(f"/dev/tty{number}") for number in range(1, 60))
 DISABLED_CGROUPS_FROM = (23, 2)  # since then slurmd refuses to start where there is no cgroup file system
 USER_CHECK_FROM = (22, 10)  # since then slurmrestd refuses to run as SlurmUser unless told
+# No cgroups, no mail, no MPI; a scheduler that looks often; CPUs and memory that a small machine only pretends to have.
+SMALL_MACHINE = """\
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+MailProg=/bin/true
+JobAcctGatherType=jobacct_gather/linux
+PropagateResourceLimits=NONE
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerType=sched/backfill
+SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=2
+PriorityType=priority/multifactor
+GresTypes=gpu
+KillWait=2
+SlurmdTimeout=30
+SlurmdParameters=config_overrides
+DefMemPerCPU=100"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +134,9 @@ SlurmctldPidFile={state}/slurmctld.pid
 SlurmdPidFile={state}/%n.pid
 SlurmctldLogFile={logs}/slurmctld.log
 SlurmdLogFile={logs}/%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-MailProg=/bin/true
-JobAcctGatherType=jobacct_gather/linux
-PropagateResourceLimits=NONE
-ReturnToService=2
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-SchedulerType=sched/backfill
-SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=2
-PriorityType=priority/multifactor
-GresTypes=gpu
+{SMALL_MACHINE}
 MinJobAge={spec.min_job_age_s}
 MessageTimeout={spec.message_timeout_s}
-KillWait=2
-SlurmdTimeout=30
-SlurmdParameters=config_overrides
-DefMemPerCPU=100
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={layout.port("slurmdbd")}

@@ -1,4 +1,4 @@
-"""What is learned: the next character, from the ones before it.
+"""Which character comes next, after those before it?
 
 A multi-layer perceptron over learned character vectors, trained with Adam, in plain numpy. Everything is float64 and
 drawn from seeded generators: the same seed, texts and batch give the same model however many ranks share the work.
