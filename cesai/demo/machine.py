@@ -129,7 +129,7 @@ def _enabled() -> set[Path]:
 def _disable(links: set[Path]) -> None:
     for link in links:
         if link.is_relative_to(UNITS):
-            link.unlink()
+            link.unlink(missing_ok=True)  # update-rc.d takes systemd's link away, too
         elif link.exists():
             subprocess.run(["/usr/sbin/update-rc.d", link.name[3:], "disable"], stdin=subprocess.DEVNULL, check=True)  # noqa: S603  our own arguments
 
