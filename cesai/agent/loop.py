@@ -77,16 +77,7 @@ class Agent:
     ) -> None:
         self._config, self._version, self._signer = config, version, signer
         self._journal, self._hub, self._clock = journal, hub, clock
-        self._scheduler = Scheduler(
-            connectors.jobs,
-            journal,
-            policy=policy(config),
-            patience=patience(config.pace),
-            poll_s=config.pace.poll_seconds,
-            clock=clock,
-            submits_per_turn=config.pace.submits_per_turn,
-            open_attempts=config.limits.open_attempts,
-        )
+        self._scheduler = _scheduler(config, connectors, journal, clock=clock)
         cluster = str(config.connector_settings.get("cluster", config.connector_name))
         self._meter = Meter(connectors.usage, journal, pace=config.pace, clock=clock, cluster=cluster)
         self._log_reader = LogReader(connectors.logs, journal, config.logs.bytes_per_attempt)
@@ -341,6 +332,19 @@ class Agent:
         if self._troubles.pop(source, None) is not None:
             log.info("no more trouble with the %s", source)
             self._news.set()
+
+
+def _scheduler(config: AgentConfig, connectors: Connectors, journal: Journal, *, clock: Clock) -> Scheduler:
+    return Scheduler(
+        connectors.jobs,
+        journal,
+        policy=policy(config),
+        patience=patience(config.pace),
+        poll_s=config.pace.poll_seconds,
+        clock=clock,
+        submits_per_turn=config.pace.submits_per_turn,
+        open_attempts=config.limits.open_attempts,
+    )
 
 
 def policy(config: AgentConfig) -> Policy:

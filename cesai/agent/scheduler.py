@@ -237,9 +237,10 @@ class Scheduler:
 
     def _act(self, steps: Sequence[Step]) -> bool:
         by_action = {action: [step for step in steps if step.action is action] for action in Action}
-        self._submit([step.held for step in by_action[Action.SUBMIT]])
+        # What was read back runs before the next batch takes its time.
         self._release(by_action[Action.RELEASE])
         self._cancel(by_action[Action.CANCEL])
+        self._submit([step.held for step in by_action[Action.SUBMIT]])
         has_acted = any(by_action[action] for action in (Action.SUBMIT, Action.RELEASE, Action.CANCEL))
         if has_acted:
             self._quick_until = self._clock.now() + QUICK_FOR

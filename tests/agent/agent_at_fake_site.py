@@ -1,4 +1,4 @@
-"""The real `cesai-agent` at a fake site in a file: `python -m tests.agent.agent_at_fake_site SITE.json run …`."""
+"""How does the real `cesai-agent` run at a fake site? `python -m tests.agent.agent_at_fake_site SITE.json run …`."""
 
 from __future__ import annotations
 

@@ -33,9 +33,8 @@ def end_by_record(held: HeldAttempt, view: View, *, record: JobRecord) -> HeldAt
         return replace(ended, scheduler_gpu_ms=scheduler_gpu_ms(record))
     trouble = view.folder.trouble if view.folder else None
     exit_code = _exit_code(record, held.stamps)
-    is_requeued = _is_requeued(held, record, exit_code=exit_code)
     outcome = Outcome.NODE_FAIL if trouble else outcome_of(record, held.stamps)
-    if is_requeued and outcome is Outcome.FAILED:
+    if outcome is Outcome.FAILED and _is_requeued(held, record, exit_code=exit_code):
         outcome = Outcome.PREEMPTED
     return replace(
         held,

@@ -89,12 +89,11 @@ def _told(launch: Launch, held: HeldAttempt | None, *, epoch: str, cluster: str)
 
 def tell_by_stamps(held: HeldAttempt, *, epoch: str) -> Told | None:
     """What the wrapper's stamps say, when accounting owes the end; None when they do not say it either."""
-    stamps, owner = held.stamps, held.owner
+    stamps, owner, order = held.stamps, held.owner, held.order
     if stamps is None or stamps.ended_at is None or owner is None:
         return None
     submit_time = owner.submit_time or held.submit_time
     seconds = max(0, int((stamps.ended_at - stamps.started_at).total_seconds()))
-    order = held.order
     record = UsageRecord(
         key=_key(epoch, owner.external_id, submit_time, stamps.started_at),
         revision=1,
