@@ -16,11 +16,16 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from cesai.access import service as access
 from cesai.access.rules import Role
+from cesai.access.tokens import Fetch
 from cesai.contract.messages import EnrolRequest
+from cesai.hub.app import create_app, make_verifier
+from cesai.hub.settings import Settings
+from cesai.hub.worker import Waker
 
 ISSUER = "http://issuer.test/realms/cesai"
 AUDIENCE = "cesai-hub"
@@ -35,6 +40,21 @@ def signing_key() -> RSAKey:
 def issuer_keys() -> dict[str, Any]:
     """What the issuer would answer under /certs."""
     return {"keys": [signing_key().as_dict(private=False)]}
+
+
+@cache
+def hub_app() -> FastAPI:
+    """The hub that believes the test issuer. It is built once: that takes longer than most tests."""
+    return create_app(Settings(issuer_url=ISSUER, _env_file=None), engine=create_engine("postgresql+psycopg://"))
+
+
+def rebound(app: FastAPI, db: Session, clock: HandClock, *, fetch_keys: Fetch | None = None) -> FastAPI:
+    """This app over another session and clock, without anything that it remembered."""
+    app.state.engine = db.connection()
+    app.state.clock = clock
+    app.state.verifier = make_verifier(app, app.state.settings, fetch_keys)
+    app.state.wake = Waker(app.state.celery, is_embedded=True)
+    return app
 
 
 def claims(username: str, now: datetime, **changes: object) -> dict[str, Any]:

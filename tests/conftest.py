@@ -19,9 +19,7 @@ from sqlalchemy.orm import Session
 from cesai.demo import postgres
 from cesai.demo.processes import Keeper
 from cesai.demo.runtime import Runtime
-from cesai.hub.app import create_app
-from cesai.hub.settings import Settings
-from tests.acting import ISSUER, Api, HandClock, issuer_keys
+from tests.acting import Api, HandClock, hub_app, issuer_keys, rebound
 
 TOP = Path(__file__).parent.parent
 pytest_plugins = ["tests.slurm_sites"]
@@ -123,6 +121,5 @@ def clock(now: datetime) -> HandClock:
 @pytest.fixture
 def api(db: Session, clock: HandClock) -> Api:
     """The hub over the test's own session: api.as_("operator").post("/api/v1/sites", json={...})."""
-    settings = Settings(issuer_url=ISSUER, _env_file=None)
-    app = create_app(settings, engine=db.connection(), clock=clock, fetch_keys=issuer_keys)
+    app = rebound(hub_app(), db, clock, fetch_keys=issuer_keys)
     return Api(app, TestClient(app), db)

@@ -83,7 +83,7 @@ def create_app(
     app.state.clock = clock or SystemClock()
     app.state.celery = make_celery(settings)
     app.state.wake = Waker(app.state.celery, is_embedded=settings.has_own_broker)
-    app.state.verifier = _verifier(app, settings, fetch_keys)
+    app.state.verifier = make_verifier(app, settings, fetch_keys)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     errors.install(app)
     _include_rooms(app)
@@ -125,7 +125,8 @@ def _include_issuer(app: FastAPI, settings: Settings) -> None:
     app.add_exception_handler(Denied, issuer.answer_denied)
 
 
-def _verifier(app: FastAPI, settings: Settings, fetch_keys: Fetch | None) -> Verifier:
+def make_verifier(app: FastAPI, settings: Settings, fetch_keys: Fetch | None = None) -> Verifier:
+    """Who believes the tokens that this hub takes."""
     # The embedded issuer's keys come from the table: asking ourselves over HTTP, with every thread waiting for the
     # answer, would leave none to give it.
     own = _own_keys(app) if settings.has_own_issuer else _remote_keys(settings)

@@ -35,7 +35,7 @@ app.add_typer(db_app, name="db")
 BAD_SETTINGS = 2
 GRACE_S = 1
 # A process that was just ended may hold its lock for a moment longer.
-HANDOVER_S = 10.0
+HANDOVER_S = 5.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 Words = ParamSpec("Words")
 

@@ -38,6 +38,9 @@ STANDBY_S = 2.0
 STALE_S = 60
 # After a broker did not answer, nobody waits for it again for so long: the sweeps do the work meanwhile.
 SPARE_BROKER_S = 10.0
+BROKER_TIMEOUT_S = 2
+# A broker that does not answer is asked once more, and then not waited for.
+SHORT = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0, "interval_max": 0.1}
 SECONDS = {
     "federation.run_round": 1,
     "federation.sweep": 5,
@@ -67,6 +70,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_concurrency=settings.worker_threads,
         worker_pool="threads",
         broker_connection_retry_on_startup=True,
+        broker_connection_timeout=BROKER_TIMEOUT_S,
         broker_transport_options=_transport(broker),
         enable_utc=True,
     )
@@ -80,7 +84,9 @@ def make_celery(settings: Settings) -> Celery:
 def _transport(broker: str) -> dict[str, Any]:
     if broker.startswith(MEMORY):
         return {"polling_interval": 0.1}
-    return {"confirm_publish": True} if broker.startswith("amqp") else {}
+    if broker.startswith("redis"):
+        return SHORT | {"socket_connect_timeout": BROKER_TIMEOUT_S}
+    return SHORT | {"confirm_publish": True}
 
 
 def _schedule(app: Celery) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 from joserfc.jwk import RSAKey
+from sqlalchemy import create_engine
 
 from cesai.hub.app import create_app, prepare
 from cesai.hub.settings import Settings
 from cesai.issuer import store
 from cesai.issuer.service import users
-from tests.acting import Api
+from tests.acting import Api, rebound
 
 HUB = "http://127.0.0.1:8000"
 REALM = f"{HUB}/realms/cesai"
@@ -146,13 +147,20 @@ def write_people(folder, people: dict[str, Any]):
 SIGNING_KEY = RSAKey.generate_key(2048, {"kid": "issuer-key", "use": "sig", "alg": "RS256"})
 
 
+@pytest.fixture(scope="session")
+def issuer_app(tmp_path_factory):
+    """The hub with the embedded issuer, built once."""
+    file = write_people(tmp_path_factory.mktemp("people"), PEOPLE)
+    settings = Settings(public_url=HUB, issuer_users_file=file, _env_file=None)
+    return create_app(settings, engine=create_engine("postgresql+psycopg://"))
+
+
 @pytest.fixture
-def issuer(db, clock, tmp_path, monkeypatch) -> Issuer:
+def issuer(db, clock, issuer_app, monkeypatch) -> Issuer:
     """The embedded issuer over the test's own session; its passwords are hashed cheaply, its key is made once."""
     monkeypatch.setattr(users, "COST", 2**4)
     store.add_key(db, "issuer-key", dict(SIGNING_KEY.as_dict(private=True)), now=clock.now())
-    settings = Settings(public_url=HUB, issuer_users_file=write_people(tmp_path, PEOPLE), _env_file=None)
-    app = create_app(settings, engine=db.connection(), clock=clock)
+    app = rebound(issuer_app, db, clock)
     prepare(app)
     client = TestClient(app, base_url=HUB, follow_redirects=False)
     return Issuer(Api(app, client, db), clock)
