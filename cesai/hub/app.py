@@ -67,17 +67,7 @@ def create_app(
         Unfit: the settings do not go together.
     """
     rules.check(settings)
-    app = FastAPI(
-        title="CESAI hub",
-        version=version("cesai"),
-        description=DESCRIPTION,
-        openapi_tags=TAGS,
-        openapi_url=f"{API}/openapi.json",
-        docs_url=None,  # its page loads scripts from elsewhere
-        redoc_url=None,
-        generate_unique_id_function=_operation_id,
-        lifespan=_lifespan,
-    )
+    app = _described()
     app.state.settings = settings
     app.state.engine = engine or make_engine(settings.database_url, pool_size=settings.pool_size)
     app.state.clock = clock or SystemClock()
@@ -90,6 +80,20 @@ def create_app(
     if settings.has_own_issuer:
         _include_issuer(app, settings)
     return app
+
+
+def _described() -> FastAPI:
+    return FastAPI(
+        title="CESAI hub",
+        version=version("cesai"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        lifespan=_lifespan,
+    )
 
 
 def from_environment() -> FastAPI:
