@@ -34,6 +34,7 @@ from tests.allocations.model import MINUTE, NEW_YEAR, OLD, Launch, Model
 BY = Caller(principal_id=uuid4(), username="olga", name="Olga", memberships=frozenset())
 HOUR = 60 * MINUTE
 PATIENCE = timedelta(hours=24)
+SELDOM = 5
 # In minutes of GPU time; small, so that lines are often short of a little.
 AWARDS = (
     ("a", "2026-Q4", "default", 900),
@@ -78,6 +79,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.db = Session(self.connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
         self.model = Model()
         self.ids: dict[str, UUID] = {}
+        self.step = 0
 
     def teardown(self) -> None:
         self.db.close()
@@ -209,7 +211,14 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert said == (self.model.awarded[key], self.model.pending(key), self.model.used[key]), key
 
     @invariant()
-    def other_accounts_are_as_the_model_says(self) -> None:
+    def the_rest_is_as_the_model_says_and_holds(self) -> None:
+        # Nothing is ever taken out of the journal: what is wrong once is still there a few steps later.
+        self.step += 1
+        if self.step % SELDOM == 0:
+            self._compare_other_accounts()
+            assert service.broken(self.db) == ()
+
+    def _compare_other_accounts(self) -> None:
         found = service.balances(self.db, PageRequest(limit=200)).items
         said = {each.account: each.balance.value for each in found if each.kind not in {"LINE", "POOL", "SUPPLY"}}
         model = {f"CONSUMED:s:H100:{period}": amount for period, amount in self.model.consumed.items()}
@@ -217,10 +226,6 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {name: value for name, value in said.items() if value} == {
             name: value for name, value in model.items() if value
         }
-
-    @invariant()
-    def the_ledger_holds(self) -> None:
-        assert service.broken(self.db) == ()
 
 
 def run(engine: Engine, *, examples: int, steps: int) -> None:

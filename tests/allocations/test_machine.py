@@ -6,4 +6,4 @@ from tests.allocations import machine
 
 
 def test_the_ledger_says_what_a_simple_model_says(engine):
-    machine.run(engine, examples=20, steps=40)
+    machine.run(engine, examples=12, steps=40)

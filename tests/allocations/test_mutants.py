@@ -98,12 +98,10 @@ MUTANTS: dict[str, Mutant] = {
     "a duplicate is the group's cost": Mutant(
         code(charging._borne_by_the_site, "return EntryKind.DUPLICATE", "return None"),
         examples.test_a_duplicate_launch_is_the_sites_cost,
-        is_noticed_by_machine=True,
     ),
     "a site's failure is the group's cost": Mutant(
         code(charging._borne_by_the_site, "EntryKind.SITE_LOSS if is_site_fault else None", "None"),
         examples.test_what_a_sites_failure_lost_is_the_sites_cost_even_when_it_is_known_later,
-        is_noticed_by_machine=True,
     ),
     "a correction does not take back": Mutant(
         code(charging.corrections, "if says not in asked", "if not asked"),

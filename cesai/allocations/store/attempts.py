@@ -93,8 +93,8 @@ def record(db: Session, owner: Owner, usage: Sequence[rules.Usage], *, at: datet
     before = latest_versions(db, owner.site_id, {each.key for each in usage})
     rows = [_version_row(each, _owner(each, owner, before.get(each.key))) | {"recorded_at": at} for each in usage]
     columns = (UsageVersion.site_id, UsageVersion.key, UsageVersion.revision)
-    statement = insert(UsageVersion).values(_once(rows)).on_conflict_do_nothing(index_elements=columns)
-    new = {(row.key, row.revision) for row in db.execute(statement.returning(*columns))}
+    statement = insert(UsageVersion).on_conflict_do_nothing(index_elements=columns).returning(*columns)
+    new = {(row.key, row.revision) for row in db.execute(statement, _once(rows))}
     for row in rows:
         _compare(db, row)
     return bool(new)

@@ -84,8 +84,8 @@ def _account_row(key: rules.AccountKey, at: datetime) -> dict[str, Any]:
 
 def _add(db: Session, entries: Sequence[rules.Entry], *, at: datetime, actor: str) -> set[UUID]:
     rows = [_transfer_row(entry) | {"at": at, "actor": actor} for entry in entries]
-    statement = insert(Transfer).values(rows).on_conflict_do_nothing(index_elements=[Transfer.id])
-    new = set(db.scalars(statement.returning(Transfer.id)))
+    statement = insert(Transfer).on_conflict_do_nothing(index_elements=[Transfer.id]).returning(Transfer.id)
+    new = set(db.scalars(statement, rows))
     for row in rows:
         if row["id"] not in new:
             _compare(db, row)
