@@ -43,15 +43,15 @@ class Limits(Section):
 class Pace(Section):
     """How often the site is asked, and how long an answer is doubted."""
 
-    poll_seconds: float = Field(default=15, ge=0.2, le=600)
+    poll_seconds: float = Field(default=15, ge=0.05, le=600)
     """Between two bulk questions to queue and accounting; asked at once after the agent's own changes."""
-    quick_seconds: float = Field(default=1, ge=0.1, le=60)
+    quick_seconds: float = Field(default=1, ge=0.05, le=60)
     """The same while something is expected within seconds."""
-    max_backoff_seconds: float = Field(default=120, ge=1, le=3600)
+    max_backoff_seconds: float = Field(default=120, ge=0.1, le=3600)
     """Longest wait for a scheduler, or a hub, that does not answer."""
-    capacity_seconds: float = Field(default=60, ge=0.2, le=3600)
+    capacity_seconds: float = Field(default=60, ge=0.05, le=3600)
     """Between two snapshots of what the cluster has."""
-    usage_seconds: float = Field(default=60, ge=0.2, le=3600)
+    usage_seconds: float = Field(default=60, ge=0.05, le=3600)
     """Between two readings of what accounting has."""
     usage_patience_seconds: float = Field(default=120, ge=1)
     """How long an accounting that answers may owe an ended attempt's usage before the wrapper's stamps stand in."""
@@ -59,11 +59,11 @@ class Pace(Section):
     """How far back accounting is read again, a few times a day, for late corrections."""
     absent_answers: int = Field(default=3, ge=2, le=100)
     """Healthy answers without the job that prove its absence."""
-    absent_seconds: float = Field(default=3, ge=0.2, le=600)
+    absent_seconds: float = Field(default=3, ge=0.05, le=600)
     """Seconds that these answers span at least."""
-    ghost_seconds: float = Field(default=15, ge=0.2, le=3600)
+    ghost_seconds: float = Field(default=15, ge=0.05, le=3600)
     """The same for a job that accounting shows alive and the scheduler does not know."""
-    stamps_seconds: float = Field(default=10, ge=0.2, le=600)
+    stamps_seconds: float = Field(default=10, ge=0.05, le=600)
     """How long a final state waits for what the wrapper wrote (a shared file system may lag)."""
     submits_per_turn: int = Field(default=25, ge=1, le=1000)
     """Most submissions between two bulk questions."""

@@ -134,7 +134,7 @@ def test_an_existing_configuration_is_left_alone(url: str, tmp_path: Path) -> No
         ({"hubb": "x"}, "hubb is no key; did you mean hub?"),
         ({"limits": {"acounts": []}}, "limits.acounts is no key; did you mean accounts?"),
         ({"pace": {"poll_second": 3}}, "pace.poll_second is no key; did you mean poll_seconds?"),
-        ({"pace": {"poll_seconds": 0}}, "pace.poll_seconds: input should be greater than or equal to 0.2"),
+        ({"pace": {"poll_seconds": 0}}, "pace.poll_seconds: input should be greater than or equal to 0.05"),
         ({"hub": "hub.test"}, "hub: input should be a valid URL"),
         ({"connector": {}}, "connector.name is missing"),
         ({"logs": {"zzz": 1}}, "logs.zzz is no key; known are"),

@@ -90,7 +90,7 @@ def check_end(driver: Driver, ended: HeldAttempt) -> None:
     assert not (ended.outcome is Outcome.SUCCEEDED and not runs), "told success of what never ran"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(list(EVENTS)), max_size=40))
 def test_nothing_that_happens_makes_an_attempt_run_twice_or_never_end(events: list[str]) -> None:
     driver = Driver(FakeSite(), order(walltime_minutes=1))
@@ -109,7 +109,7 @@ def test_nothing_that_happens_makes_an_attempt_run_twice_or_never_end(events: li
     assert not left, "nothing is left at the site"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(HARMLESS), max_size=40))
 def test_without_lost_state_every_attempt_succeeds_exactly_once(events: list[str]) -> None:
     driver = Driver(FakeSite(), order(walltime_minutes=1))
