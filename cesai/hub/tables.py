@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cesai.access.tables
 import cesai.allocations.tables
+import cesai.db.due
 import cesai.db.idempotency
 import cesai.federation.tables
 import cesai.issuer.tables
