@@ -216,7 +216,7 @@ def test_running_jobs_go_on_while_the_hub_is_away_and_are_told_afterwards(stage:
 
 
 def test_a_hung_scheduler_does_not_stop_the_talk_with_the_hub(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "HUNG_S", 0.2)
+    monkeypatch.setattr(loop, "HUNG_S", 0.5)
 
     async def act(stage: Stage) -> None:
         await until(lambda: any(request.is_reachable for request in stage.hub.requests))
@@ -224,8 +224,7 @@ def test_a_hung_scheduler_does_not_stop_the_talk_with_the_hub(stage: Stage, monk
         await until(lambda: "has not answered" in (stage.hub.requests[-1].trouble or ""))
         assert not stage.hub.requests[-1].is_reachable
         stage.site.gate.set()
-        await until(lambda: stage.hub.requests[-1].is_reachable)
-        assert stage.hub.requests[-1].trouble is None
+        await until(lambda: stage.hub.requests[-1].is_reachable and stage.hub.requests[-1].trouble is None)
 
     stage.play(act)
 
