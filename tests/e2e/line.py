@@ -210,15 +210,17 @@ class Line:
     # -- kill and start again
 
     def start(self, part: str, *, crash_at: CrashPoint | None = None) -> None:
-        """Start `hub` or `agent-SITE` again; with a crash point it dies there, and is not waited for."""
+        """Start `hub` or `agent-SITE` again, where it runs after a kill -9; with a crash point it dies there.
+
+        It is not waited for: whoever needs it asks until it answers.
+        """
         keeper = self.stage.keeper
         command = keeper._commands[part]
-        if crash_at is None:
-            keeper.start(part, command)
-            return
         if keeper.is_running(part):
             keeper.kill(part)
-        keeper.start(part, replace(command, env={**command.env, "CESAI_CRASH_AT": crash_at}, is_ready=lambda: True))
+        env = {**command.env, **({"CESAI_CRASH_AT": crash_at} if crash_at else {})}
+        words = [word for word in command.line if word != "--migrate"]
+        keeper.start(part, replace(command, line=words, env=env, is_ready=lambda: True))
         keeper._commands[part] = command
 
     def has_ended(self, part: str) -> bool:
