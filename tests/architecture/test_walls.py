@@ -48,7 +48,7 @@ ATTEMPTS = [
     ("connectors", "connectors/slurm/cesai_slurm/words.py", "import cesai.agent.journal"),
     ("connectors", "connectors/slurm/cesai_slurm/words.py", "import cesai_ray"),
     ("connectors-by-ability", "cesai/demo/steps.py", "import cesai_slurm"),
-    ("no-circles", "cesai/kernel/errors.py", "import cesai.kernel.periods\n"),
+    ("no-circles", "cesai/contract/messages.py", "import cesai.contract.jobs\n"),
 ]
 
 
