@@ -63,15 +63,8 @@ def reserve(
     )
     _check_wish(gpus, amount)
     store.lock_site(db, site_id)
-    if _is_there(db, wanted):
-        return
-    lines = store.lines(db, project_id, site_id=site_id, gpu_class=gpu_class)
-    holds = rules.choose(lines, amount=amount, gpus=gpus, now=now, latest_end=latest_end)
-    # In a savepoint, so that a caller may hear the refusal and go on with other work.
-    with db.begin_nested():
-        db.add(wanted)
-        db.flush()
-        store.post(db, [_reserve(wanted, hold.line.key, hold.amount) for hold in holds], at=now, actor=HUB)
+    if not _is_there(db, wanted):
+        _set_aside(db, wanted, latest_end)
 
 
 def _check_wish(gpus: int, amount: GpuMilliseconds) -> None:
@@ -89,6 +82,17 @@ def _is_there(db: Session, wanted: Reservation) -> bool:
         msg = f"Something else is set aside for attempt {wanted.attempt_id}. Make a new attempt."
         raise Stale(msg)
     return True
+
+
+def _set_aside(db: Session, wanted: Reservation, latest_end: datetime) -> None:
+    now, amount = wanted.reserved_at, GpuMilliseconds(wanted.reserved_gpu_ms)
+    lines = store.lines(db, wanted.project_id, site_id=wanted.site_id, gpu_class=wanted.gpu_class)
+    holds = rules.choose(lines, amount=amount, gpus=wanted.gpus, now=now, latest_end=latest_end)
+    # In a savepoint, so that a caller may hear the refusal and go on with other work.
+    with db.begin_nested():
+        db.add(wanted)
+        db.flush()
+        store.post(db, [_reserve(wanted, hold.line.key, hold.amount) for hold in holds], at=now, actor=HUB)
 
 
 def _reserve(
@@ -170,13 +174,10 @@ def book(
     is_site_fault: bool,
     now: datetime,
 ) -> rules.Booked:
-    """Note what the site reports of an attempt's launches, and, once the attempt is over, charge it.
+    """Note what the site reports of an attempt's launches, and, once it is over, charge it; what stands for it then.
 
     The same latest revisions give the same balances, in whatever order and however often they come; an attempt that is
     over stays over, and a fault of the site stays one. Every correction is a new entry.
-
-    Returns:
-        What stands in the ledger for this attempt now.
 
     Raises:
         NotFound: nothing was set aside for this attempt.
@@ -191,9 +192,7 @@ def book(
     is_fault = is_site_fault and not reservation.is_site_fault
     if is_end:
         reservation.is_over, reservation.over_at = True, now
-    if is_fault:
-        reservation.is_site_fault = True
-    db.flush()
+    reservation.is_site_fault |= is_fault
     if is_news or is_end or is_fault:
         _charge(db, reservation, now)
     return store.booked(db, [attempt_id])[attempt_id]
@@ -209,6 +208,7 @@ def release(db: Session, *, attempt_id: UUID, now: datetime) -> None:
 
 
 def _charge(db: Session, reservation: Reservation, now: datetime) -> None:
+    db.flush()
     attempt_id, site_id = reservation.attempt_id, reservation.site_id
     launches = store.launches(db, site_id, attempt_id)
     pendings = store.pendings(db, attempt_id)

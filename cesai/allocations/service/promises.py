@@ -73,11 +73,7 @@ def award(
     """
     projects.project(db, project_id)
     rules.check_award(lines, now=now)
-    for site_id in sorted({line.site_id for line in lines}):
-        sites.site(db, site_id)
-        store.lock_site(db, site_id)
-    left = {line.pool: store.left(db, line.pool) for line in lines}
-    rules.check_pools(lines, left)
+    _check_pools(db, lines)
     row = AwardRow(id=new_id(), project_id=project_id, reason=reason, awarded_by=by.username, awarded_at=now)
     db.add(row)
     db.flush()
@@ -86,6 +82,13 @@ def award(
     details = {"lines": [{"account": entry.credit.name, "gpu_ms": entry.amount.value} for entry in entries]}
     access.audit(db, actor=by, action="project.award", subject=project_id, details=details, now=now)
     return Award(row.id, project_id, reason, by.username, now, tuple(lines))
+
+
+def _check_pools(db: Session, lines: Sequence[rules.AwardLine]) -> None:
+    for site_id in sorted({line.site_id for line in lines}):
+        sites.site(db, site_id)
+        store.lock_site(db, site_id)
+    rules.check_pools(lines, {line.pool: store.left(db, line.pool) for line in lines})
 
 
 def _entry(row: AwardRow, number: int, line: rules.AwardLine) -> rules.Entry:
