@@ -9,6 +9,7 @@ from decimal import Decimal
 
 LANGUAGES = ("en", "de")
 _MS_PER_HOUR = 3_600_000
+_SHORT_MS = 3_600_000  # a GPU-hour
 
 # For each key the sentence in English and in German.
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -257,7 +258,9 @@ class Texts:
         """GPU time with its unit."""
         if gpu_ms is None:
             return "–"
-        return f"{self.number(Decimal(gpu_ms) / _MS_PER_HOUR, places=2)} GPU-h"
+        # Two places would show what a short job used as nothing.
+        places = 2 if gpu_ms == 0 or abs(gpu_ms) >= _SHORT_MS else 4
+        return f"{self.number(Decimal(gpu_ms) / _MS_PER_HOUR, places=places)} GPU-h"
 
     def instant(self, value: datetime | None) -> str:
         """An instant on the reader's own clock."""

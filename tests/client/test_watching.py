@@ -203,6 +203,7 @@ def test_the_language_is_the_one_of_the_environment(environment, language):
 def test_amounts_carry_their_unit_in_the_readers_own_way():
     assert Texts("en").hours(3_600_000 * 1234 + 1_800_000) == "1,234.50 GPU-h"
     assert Texts("de").hours(3_600_000 * 1234 + 1_800_000) == "1.234,50 GPU-h"
+    assert Texts("en").hours(4_000) == "0.0011 GPU-h"
     assert [Texts().span(seconds) for seconds in (None, 5, 90, 3600, 93_600)] == [
         "–",
         "5 s",
