@@ -134,7 +134,7 @@ MUTANTS: dict[str, Mutant] = {
         examples.test_a_quarter_that_lost_its_room_keeps_the_reservation_whole,
     ),
     "a retry sets aside again": Mutant(
-        code(attempts.reserve, "if _is_there(db, wanted):", "if False:"),
+        code(attempts.reserve, "if not _is_there(db, wanted):", "if True:"),
         examples.test_setting_aside_twice_is_once_and_something_else_is_stale,
     ),
     "use is charged before the end": Mutant(
