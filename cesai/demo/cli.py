@@ -39,6 +39,9 @@ ARRAY = "A script with #SBATCH --array runs exactly once"
 ENDED = "All three jobs succeed"
 SETTLED = "Every attempt's use is booked"
 
+TRY_JOBS = (("anna", "job list"), ("clara", "balance chem-lm"), ("olga", "ledger verify"))
+TRY_HUB = (("anna", "whoami"), ("olga", "site list"), ("olga", "ledger verify"))
+
 
 @app.command("demo")
 def demo(
@@ -152,13 +155,10 @@ def _stage_corpus(stage: Stage) -> Path:
 def _farewell(console: Console, stage: Stage, programme: Programme) -> None:
     if stage.ports.renewed:
         console.print(f"Other programs had taken {', '.join(stage.ports.renewed)}: logins had to be renewed.")
-    failed = [result.name for result in programme.results if result.ok is False]
-    console.print(
-        f"\n{len(failed)} of {len(programme.results)} steps failed: {failed}" if failed else "\nEvery step held."
-    )
+    console.print(f"\n{programme.verdict}", highlight=False)
     cesai = Path(sys.prefix) / "bin" / "cesai"
     console.print("Try, in another terminal:", style="bold")
-    for username, words in (("anna", "job list"), ("clara", "balance chem-lm"), ("olga", "ledger verify")):
+    for username, words in TRY_JOBS if programme.held(AWARDED) else TRY_HUB:
         people = stage.runtime.state / "people" / username
         console.print(f"  CESAI_CONFIG_DIR={people} {cesai} {words}", highlight=False)
 

@@ -103,7 +103,7 @@ class Stage:
             StepSkipped: Slurm is not installed.
         """
         if absent := missing():
-            msg = f"Slurm is not complete here ({', '.join(absent)} missing); as root, `make demo` installs it"
+            msg = f"no Slurm here ({', '.join(absent)} missing): as root, `make demo` adds it by apt"
             raise StepSkipped(msg)
         for site in self.sites.values():
             self.folder(site.spec.name)

@@ -61,6 +61,19 @@ class Programme:
         """No step failed."""
         return all(result.ok is not False for result in self.results)
 
+    def held(self, name: str) -> bool:
+        """This step was done and held."""
+        return any(result.name == name and result.ok for result in self.results)
+
+    @property
+    def verdict(self) -> str:
+        """How it all went, in one sentence."""
+        failed = [result.name for result in self.results if result.ok is False]
+        skipped = sum(result.ok is None for result in self.results)
+        if failed:
+            return f"{len(failed)} of {len(self.results)} steps did not hold: {'; '.join(failed)}."
+        return f"Every step that can be done here held; {skipped} were skipped." if skipped else "Every step held."
+
     def _check(self, needs: tuple[str, ...]) -> None:
         done = {result.name: result for result in self.results}
         for need in needs:
@@ -78,11 +91,13 @@ class Programme:
             yield
 
     def _note(self, result: StepResult, said: str = "") -> None:
+        # What many steps lack is told once.
+        is_told = result.skipped is not None and any(result.skipped == earlier.skipped for earlier in self.results)
         self.results.append(result)
         mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]-[/]"}[result.ok]
         took = f"[dim]{result.seconds:.1f} s[/]" if result.ok is not None else ""
         self.console.print(f"{mark} {escape(result.name)} {took}", highlight=False)
-        for line in (result.skipped or said).splitlines():
+        for line in [] if is_told else (result.skipped or said).splitlines():
             self.console.print(
                 f"    {escape(line)}",
                 style="yellow" if result.ok is None else "red" if result.ok is False else "dim",
