@@ -53,6 +53,8 @@ class Watched:
         except subprocess.TimeoutExpired:
             self.command.kill()
         self.reader.join()
+        if self.command.stdout:
+            self.command.stdout.close()
         return self.lines
 
 
