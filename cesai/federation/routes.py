@@ -232,7 +232,7 @@ async def _is_still_there(request: Request, agent: AgentCaller, said: SyncReques
     """Wait for a change, or as long as the agent wishes; False when it has hung up, and so cannot hold any order."""
     loop = asyncio.get_running_loop()
     until = loop.time() + said.wait_seconds
-    while loop.time() < until:
+    while loop.time() < until and not request.app.state.is_stopping():
         if await request.is_disconnected():
             return False
         if await run_in_threadpool(_revision, request, agent) != said.seen_revision:

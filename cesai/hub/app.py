@@ -71,6 +71,7 @@ def create_app(
     app.state.settings = settings
     app.state.engine = engine or make_engine(settings.database_url, pool_size=settings.pool_size)
     app.state.clock = clock or SystemClock()
+    app.state.is_stopping = lambda: False
     app.state.celery = make_celery(settings)
     app.state.wake = Waker(app.state.celery, is_embedded=settings.has_own_broker)
     app.state.verifier = make_verifier(app, settings, fetch_keys)

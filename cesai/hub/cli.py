@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import FrameType
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 import uvicorn
@@ -33,7 +33,13 @@ db_app = typer.Typer(no_args_is_help=True, help="The hub's tables.")
 app.add_typer(db_app, name="db")
 
 BAD_SETTINGS = 2
-GRACE_S = 1
+GRACE_S = 2
+UVICORN: dict[str, Any] = {
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    "timeout_graceful_shutdown": GRACE_S,
+}
 # A process that was just ended may hold its lock for a moment longer.
 HANDOVER_S = 5.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -85,29 +91,19 @@ def serve(
         if settings.has_own_broker:
             _serve_alone(settings, engine, host=host, port=port)
             return
-    _run("cesai.hub.app:from_environment", host=host, port=port, processes=processes)
+    uvicorn.run("cesai.hub.app:from_environment", factory=True, host=host, port=port, workers=processes, **UVICORN)
 
 
 def _serve_alone(settings: Settings, engine: Engine, *, host: str, port: int) -> None:
     only_one = _only_server(engine)
     try:
-        _run(create_app(settings, engine=engine), host=host, port=port)
+        hub = create_app(settings, engine=engine)
+        server = uvicorn.Server(uvicorn.Config(hub, host=host, port=port, **UVICORN))
+        # An agent's long poll ends with the server: otherwise it holds up the stop, and is cut off in the end.
+        hub.state.is_stopping = lambda: server.should_exit
+        server.run()
     finally:
         only_one.release()
-
-
-def _run(app: object, *, host: str, port: int, processes: int = 1) -> None:
-    uvicorn.run(
-        app,  # type: ignore[arg-type]  # an ASGI application or its name
-        factory=isinstance(app, str),
-        host=host,
-        port=port,
-        workers=processes,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
 
 
 def _only_server(engine: Engine) -> OnlyOne:

@@ -248,6 +248,14 @@ def test_a_sync_that_brings_something_new_is_answered_at_once(hub, rita):
     assert time.monotonic() - begun < 5
 
 
+def test_a_hub_that_stops_does_not_let_its_agents_hold_it_up(hub, monkeypatch):
+    seen = hub.agent.sync().revision
+    monkeypatch.setattr(hub.app.state, "is_stopping", lambda: True)
+    begun = time.monotonic()
+    hub.agent.sync(wait_seconds=20, seen_revision=seen)
+    assert time.monotonic() - begun < 5
+
+
 # Planning
 
 
