@@ -116,10 +116,12 @@ def database(keeper: Keeper, folder: Path) -> Iterator[str]:
         maintenance = create_engine(given, isolation_level="AUTOCOMMIT")
         with maintenance.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
-        yield make_url(given).set(database=name).render_as_string(hide_password=False)
-        with maintenance.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        maintenance.dispose()
+        try:
+            yield make_url(given).set(database=name).render_as_string(hide_password=False)
+        finally:
+            with maintenance.connect() as connection:
+                connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+            maintenance.dispose()
         return
     place = runtime.prepare()
     home = place.account.folder(Path(tempfile.mkdtemp(dir=folder)))
