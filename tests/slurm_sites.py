@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,13 @@ def skip_without_slurm() -> None:
         pytest.skip(f"Slurm is not installed here ({', '.join(absent)})")
 
 
-@pytest.fixture(scope="session")
-def slurm_sites(demo_runtime: Runtime, open_folder: Path) -> Iterator[Mapping[str, SlurmSite]]:
+@contextmanager
+def two_sites(runtime: Runtime, folder: Path) -> Iterator[Mapping[str, SlurmSite]]:
     """Two independent clusters: juelich with slurmrestd and rwth without; everything runs as one account."""
     skip_without_slurm()
-    ports = Ports(open_folder / "ports.json")
-    sites = {
-        spec.name: SlurmSite(spec, open_folder / spec.name, demo_runtime.account, ports) for spec in (JUELICH, RWTH)
-    }
+    runtime.account.folder(folder)
+    ports = Ports(folder / "ports.json")
+    sites = {spec.name: SlurmSite(spec, folder / spec.name, runtime.account, ports) for spec in (JUELICH, RWTH)}
     try:
         with ThreadPoolExecutor() as pool:
             list(pool.map(SlurmSite.start, sites.values()))
@@ -64,6 +64,13 @@ def slurm_sites(demo_runtime: Runtime, open_folder: Path) -> Iterator[Mapping[st
     finally:
         for site in sites.values():
             site.stop()
+
+
+@pytest.fixture(scope="session")
+def slurm_sites(demo_runtime: Runtime, open_folder: Path) -> Iterator[Mapping[str, SlurmSite]]:
+    """The session's two clusters, which tests share."""
+    with two_sites(demo_runtime, open_folder) as sites:
+        yield sites
 
 
 @pytest.fixture(scope="session")
