@@ -16,7 +16,7 @@ from cesai_slurm.settings import read_settings
 from cesai_slurm.states import site_state, strongest
 from cesai_slurm.tables import new_separator, read_table
 
-GOOD = {"backend": "cli", "cluster": "juelich", "base": "/work/projects"}
+GOOD = {"backend": "cli", "cluster": "juelich", "base": "/data/projects"}
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_a_table_that_is_cut_is_no_answer(rows, data):
         ({"cluster": None}, "cluster: Input should be a valid string"),
         ({"cluster": "a;b"}, "cluster: is the ClusterName of slurm.conf"),
         ({"base": "work"}, "base: is an absolute path"),
-        ({"base": "/work/%j"}, "base: is an absolute path"),
-        ({"base": "/work/../etc"}, "base: is an absolute path"),
+        ({"base": "/data/%j"}, "base: is an absolute path"),
+        ({"base": "/data/../etc"}, "base: is an absolute path"),
         ({"base": "/work\n/x"}, "base: is an absolute path"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"timeout_s": 0}, "timeout_s: Input should be greater than 0"),

@@ -139,7 +139,7 @@ class Work:
         """A script with `#SBATCH --array` runs once through the hub, and as often as it says by a plain sbatch."""
         script = f'#!/bin/sh\n#SBATCH --array=0-{ARRAY_TASKS - 1}\ntouch "$COUNT_IN/$SLURM_JOB_ID"\n'
         site = self.stage.sites["rwth"]
-        ours, naive = (self.stage.folder(f"rwth/work/{name}") for name in ("count-hub", "count-naive"))
+        ours, naive = (self.stage.runtime.account.folder(site.work / name) for name in ("count-hub", "count-naive"))
         before = _count(ours), _count(naive)
         self._submit("array", "chem-lm", script, sites=["rwth"], gpu_class="A100", environment={"COUNT_IN": str(ours)})
         file = self.stage.runtime.account.file(site.work / "naive.sh", script, mode=0o755)
