@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ SUBMITTED = "Three groups submit training jobs"
 CANCELLED = "A running job is cancelled and resumed from its checkpoint"
 ARRAY = "A script with #SBATCH --array runs exactly once"
 ENDED = "All three jobs succeed"
+INTERRUPTED = 130  # as a shell counts SIGINT: a story that was broken off has not held
 SETTLED = "Every attempt's use is booked"
 
 TRY_JOBS = (("anna", "job list"), ("clara", "balance chem-lm"), ("olga", "ledger verify"))
@@ -78,6 +80,7 @@ def _perform(console: Console, *, check: bool, report: Path | None) -> None:
                 _wait(console)
         except KeyboardInterrupt:
             console.print("stopping …")
+            raise typer.Exit(INTERRUPTED) from None
         finally:
             stage.stop()
     raise typer.Exit(0 if programme.all_held else 1)
@@ -165,4 +168,5 @@ def _farewell(console: Console, stage: Stage, programme: Programme) -> None:
 
 def _wait(console: Console) -> None:
     console.print("\nEverything goes on running; Ctrl-C ends it. `make demo-clean` removes it.", style="dim")
-    signal.pause()
+    with suppress(KeyboardInterrupt):  # the way in which it is meant to end
+        signal.pause()
